@@ -1,0 +1,156 @@
+"""Every sampler and scheduler by name, with its settings, defaults and meanings: what a manifest may ask for.
+
+The suggestion room implements exactly these; `podium algorithms` prints them; the CRD's schema and rules come from them.
+Two algorithms may share a setting's name only with the same type, because the CRD holds one schema for all of them.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, StrictInt, model_validator
+
+from podium_contract.model import Model
+
+
+class NoSettings(Model):
+    """This algorithm has nothing to set."""
+
+
+# --- samplers: what to try ------------------------------------------------------------------------------------
+
+
+class _Search(Model):
+    seed: Annotated[StrictInt, Field(ge=0, le=2**53)] = 0
+    """Same seed, same manifest, same results: the same decisions (exactly so with parallelism 1)."""
+
+
+class GridSettings(Model):
+    points_per_parameter: Annotated[StrictInt, Field(ge=2)] | None = None
+    """Values taken from each numeric range; absent: as many as `maxTrials` affords, evenly spaced, both ends included."""
+
+
+class GridSearch(_Search):
+    """Every combination of evenly spaced values, in a fixed order; ends when there are no more."""
+
+    algorithm: Literal["grid"]
+    settings: GridSettings = GridSettings()
+
+
+class RandomSearch(_Search):
+    """Independent draws, uniform on each parameter's scale (Bergstra and Bengio, 2012)."""
+
+    algorithm: Literal["random"]
+    settings: NoSettings = NoSettings()
+
+
+class SobolSearch(_Search):
+    """Scrambled Sobol points: random search without its clumps and gaps (Owen, 1998)."""
+
+    algorithm: Literal["sobol"]
+    settings: NoSettings = NoSettings()
+
+
+class TpeSettings(Model):
+    startup_trials: Annotated[StrictInt, Field(ge=1)] = 10
+    """Trials placed by a Sobol sequence before the model takes over."""
+    candidates: Annotated[StrictInt, Field(ge=1, le=10_000)] = 24
+    """Points drawn from the model of good trials at each ask; the one most typical of good trials is tried."""
+    prior_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of the uniform prior relative to one finished trial: larger explores more."""
+    multivariate: bool = True
+    """Model parameters jointly, so that interactions are found; false models each one by itself."""
+
+
+class TpeSearch(_Search):
+    """Tree-structured Parzen estimator: draws where good trials are dense and bad ones rare (Bergstra et al., 2011)."""
+
+    algorithm: Literal["tpe"]
+    settings: TpeSettings = TpeSettings()
+
+
+Search = Annotated[GridSearch | RandomSearch | SobolSearch | TpeSearch, Field(discriminator="algorithm")]
+SEARCHES: tuple[type[_Search], ...] = (GridSearch, RandomSearch, SobolSearch, TpeSearch)
+
+
+# --- schedulers: how much to spend on it ----------------------------------------------------------------------
+
+
+class _Scheduler(Model):
+    resource: Annotated[str, Field(min_length=1, max_length=63)] = "step"
+    """What one step is called: epoch, tree, batch. Trials report their progress in it."""
+
+
+class _BoundedScheduler(_Scheduler):
+    min: PositiveInt = 1
+    """The least a trial is given before it is judged."""
+    max: PositiveInt
+    """The most a trial is given; reaching it is success."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.min >= self.max:
+            raise ValueError(f"min < max must hold, got min={self.min}, max={self.max}; raise max or lower min")
+        return self
+
+
+class NoScheduler(_Scheduler):
+    """Every trial runs in full."""
+
+    algorithm: Literal["none"]
+    max: PositiveInt | None = None
+    """How many steps a trial runs; absent: until its command ends."""
+    settings: NoSettings = NoSettings()
+
+
+class MedianSettings(Model):
+    startup_trials: Annotated[StrictInt, Field(ge=1)] = 5
+    """Trials that must have reached a step before anyone is stopped at it."""
+    interval: PositiveInt = 1
+    """Ask at every so many steps."""
+
+
+class MedianScheduler(_BoundedScheduler):
+    """Stops a trial whose best value so far is worse than the median of the others' running averages (Vizier, 2017)."""
+
+    algorithm: Literal["median"]
+    settings: MedianSettings = MedianSettings()
+
+
+class _ReductionSettings(Model):
+    reduction_factor: Annotated[StrictInt, Field(ge=2, le=100)] = 3
+    """Of so many trials one goes on, with so many times the resource (eta)."""
+
+
+class HalvingSettings(_ReductionSettings):
+    bracket_size: PositiveInt | None = None
+    """Trials that start together at the lowest rung; absent: as many as leave one at the top, at most `maxTrials`."""
+
+
+class HalvingScheduler(_BoundedScheduler):
+    """Successive halving: a full rung is ranked, and the best share goes on (Jamieson and Talwalkar, 2016)."""
+
+    algorithm: Literal["halving"]
+    settings: HalvingSettings = HalvingSettings()
+
+
+class AshaSettings(_ReductionSettings):
+    finish_best: bool = True
+    """Train the leader in full when nothing else is left to do, so that the winner is never a half-trained one."""
+
+
+class AshaScheduler(_BoundedScheduler):
+    """Asynchronous successive halving: promotes whenever a rung's best share has a new member (Li et al., 2020)."""
+
+    algorithm: Literal["asha"]
+    settings: AshaSettings = AshaSettings()
+
+
+Scheduler = Annotated[
+    NoScheduler | MedianScheduler | HalvingScheduler | AshaScheduler, Field(discriminator="algorithm")
+]
+SCHEDULERS: tuple[type[_Scheduler], ...] = (NoScheduler, MedianScheduler, HalvingScheduler, AshaScheduler)
+
+
+def algorithm_name(model: type[Model]) -> str:
+    """Return the name by which a manifest asks for a search or scheduler model."""
+    (name,) = model.model_fields["algorithm"].annotation.__args__  # type: ignore[union-attr]  # a Literal of one name
+    return str(name)

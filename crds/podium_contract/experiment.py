@@ -1,0 +1,373 @@
+"""The Experiment as a user writes it, and the status Podium reports on it."""
+
+import json
+import re
+from collections import Counter
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    FiniteFloat,
+    JsonValue,
+    NonNegativeInt,
+    PositiveInt,
+    StrictInt,
+    field_validator,
+    model_validator,
+)
+
+from podium_contract.algorithms import NoScheduler, Scheduler, Search, TpeSearch
+from podium_contract.conditions import Condition
+from podium_contract.model import Model, Number, OpenModel
+from podium_contract.names import API_VERSION, DNS_LABEL
+from podium_contract.parameters import (
+    Parameter,
+    Range,
+    in_dependency_order,
+)
+from podium_contract.template import placeholders_of, trial_container
+
+METRIC_NAME = r"^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$"
+MetricName = Annotated[str, Field(pattern=METRIC_NAME)]
+
+
+class Objective(Model):
+    """One metric to make as large or as small as possible."""
+
+    metric: MetricName
+    goal: Literal["maximize", "minimize"]
+    target: FiniteFloat | None = None
+    """Good enough: reaching it completes the experiment (with several objectives, when one trial reaches every target)."""
+
+    def is_reached_by(self, value: float) -> bool:
+        """Answer whether `value` is at least as good as the target; False without one, and for NaN."""
+        if self.target is None:
+            return False
+        return value >= self.target if self.goal == "maximize" else value <= self.target
+
+
+class Constraint(Model):
+    """A bound that a metric of a usable result keeps."""
+
+    metric: MetricName
+    min: FiniteFloat | None = None
+    max: FiniteFloat | None = None
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("a constraint needs min, max or both, got neither; add a bound")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min <= max must hold, got min={self.min:g}, max={self.max:g}; swap the bounds")
+        return self
+
+    def violation(self, value: float) -> float:
+        """Return how far `value` is outside the bounds, 0 inside; infinite for NaN."""
+        if value != value:  # noqa: PLR0124  (NaN)
+            return float("inf")
+        below = self.min - value if self.min is not None else 0.0
+        above = value - self.max if self.max is not None else 0.0
+        return max(below, above, 0.0)
+
+
+class _Metrics(Model):
+    scrape_interval_seconds: Annotated[FiniteFloat, Field(gt=0, le=3600)] | None = None
+    """How often a running trial is asked for its metrics; absent: 5 on a cluster, 0.3 on a laptop."""
+    grace_period_seconds: Annotated[FiniteFloat, Field(ge=0, le=3600)] = 10.0
+    """How long after its end a trial's metrics may still arrive before it fails with MetricsUnavailable."""
+
+
+class SdkMetrics(_Metrics):
+    """The trial reports through `podium_trial`."""
+
+    source: Literal["sdk"]
+    port: Annotated[StrictInt, Field(ge=1, le=65535)] = 9464
+    """Where the SDK serves its reports in the pod (a laptop picks a free port instead)."""
+
+
+class PrometheusMetrics(_Metrics):
+    """The trial serves its own Prometheus series; each scrape is one report."""
+
+    source: Literal["prometheus"]
+    port: Annotated[StrictInt, Field(ge=1, le=65535)]
+    path: Annotated[str, Field(pattern=r"^/")] = "/metrics"
+    series: Annotated[dict[MetricName, str], Field(min_length=1)]
+    """Name of the series by metric, with labels where needed: `loss: train_loss{split="val"}`."""
+    step: str | None = None
+    """Name of the series that counts the steps; absent: scrapes are counted."""
+
+
+class LogMetrics(_Metrics):
+    """The trial prints its metrics; lines of its log are read."""
+
+    source: Literal["log"]
+    format: Literal["json", "pattern"] = "json"
+    """json: each line that is a JSON object is one report; pattern: lines that match `pattern` are."""
+    pattern: str | None = None
+    """Regular expression with groups `metric` and `value`, and optionally `step`: `(?P<metric>\\w+)=(?P<value>\\S+)`."""
+    step: MetricName = "step"
+    """Name under which a line (or the last line before it) gives the step; lines without one are counted."""
+
+    @model_validator(mode="after")
+    def _pattern_fits(self) -> Self:
+        if (self.format == "pattern") != (self.pattern is not None):
+            raise ValueError(
+                f"pattern goes with format: pattern, got format={self.format}, pattern={json.dumps(self.pattern)}; "
+                "give both or neither"
+            )
+        if self.pattern is None:
+            return self
+        try:
+            groups = set(re.compile(self.pattern).groupindex)
+        except re.error as fault:
+            raise ValueError(
+                f"pattern must be a regular expression, got {json.dumps(self.pattern)} ({fault}); correct it"
+            ) from None
+        if not {"metric", "value"} <= groups:
+            raise ValueError(
+                f"pattern needs the groups 'metric' and 'value', got {sorted(groups)}; write (?P<metric>...) and (?P<value>...)"
+            )
+        return self
+
+
+MetricsSource = Annotated[SdkMetrics | PrometheusMetrics | LogMetrics, Field(discriminator="source")]
+
+
+class Checkpoints(Model):
+    """Where checkpoints live on a cluster; a laptop keeps them in the results folder."""
+
+    persistent_volume_claim: dict[str, Any]
+    """`{storage: 10Gi}` makes a claim for the experiment (optionally with storageClassName, accessModes);
+    `{claimName: name}` uses one that exists."""
+
+
+class TrialSpecTemplate(Model):
+    """How one trial is run."""
+
+    active_deadline_seconds: PositiveInt | None = None
+    """The longest one run of a trial may take."""
+    max_retries: NonNegativeInt = 3
+    """How often a disrupted trial (evicted, pre-empted, lost node) resumes from its checkpoint before it fails."""
+    metrics: MetricsSource = SdkMetrics(source="sdk")
+    checkpoints: Checkpoints | None = None
+    container: str | None = None
+    """The container of the template that trains; absent: the first one."""
+    template: dict[str, Any]
+    """An ordinary PodTemplateSpec; `${name}` in command, args and env values stands for a parameter's value."""
+
+    @field_validator("template")
+    @classmethod
+    def _is_a_pod_template(cls, template: dict[str, Any]) -> dict[str, Any]:
+        trial_container(template, None)
+        return template
+
+    @model_validator(mode="after")
+    def _names_a_container(self) -> Self:
+        trial_container(self.template, self.container)
+        return self
+
+
+class ExperimentSpec(Model):
+    """What to tune, how to search, how much to spend, and how to run one trial."""
+
+    objectives: Annotated[list[Objective], Field(min_length=1, max_length=8)]
+    """What to optimise; with several, the result is a Pareto front."""
+    constraints: Annotated[list[Constraint], Field(max_length=16)] = []
+    """Bounds that a usable result keeps."""
+    parameters: Annotated[list[Parameter], Field(min_length=1, max_length=256)]
+    """What may be varied, and how."""
+    search: Search = TpeSearch(algorithm="tpe")
+    """What to try."""
+    scheduler: Scheduler = NoScheduler(algorithm="none")
+    """How much to spend on each trial."""
+    max_trials: Annotated[StrictInt, Field(ge=1, le=1_000_000)]
+    """How many configurations are tried at most; never exceeded."""
+    parallelism: Annotated[StrictInt, Field(ge=1, le=10_000)] = 1
+    """How many trials train at a time."""
+    max_failed_trials: Annotated[StrictInt, Field(ge=0)] | None = None
+    """With more failed trials than this the experiment fails; absent: failures alone never end it."""
+    active_deadline_seconds: PositiveInt | None = None
+    """The longest the experiment may take, pauses included."""
+    suspend: bool = False
+    """true checkpoints and frees everything; false resumes."""
+    trial: TrialSpecTemplate
+
+    @field_validator("parameters")
+    @classmethod
+    def _parameters_fit_together(cls, parameters: list[Parameter]) -> list[Parameter]:
+        _refuse_twice("parameter names", [parameter.name for parameter in parameters])
+        by_name = {parameter.name: parameter for parameter in in_dependency_order(parameters)}
+        for parameter in parameters:
+            for parent, condition in parameter.when.items():
+                _check_condition(parameter.name, by_name[parent], condition)
+        return parameters
+
+    @field_validator("objectives")
+    @classmethod
+    def _objectives_are_distinct(cls, objectives: list[Objective]) -> list[Objective]:
+        _refuse_twice("metrics of objectives", [objective.metric for objective in objectives])
+        return objectives
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        known = {parameter.name for parameter in self.parameters}
+        container = trial_container(self.trial.template, self.trial.container)
+        for place, name in placeholders_of(container):
+            if name not in known:
+                raise ValueError(
+                    f"a placeholder names a parameter, got ${{{name}}} in {place} of the trial's container; "
+                    f"known: {', '.join(sorted(known))} (write $${{{name}}} for the text itself)"
+                )
+        if len(self.objectives) > 1 and self.scheduler.algorithm != "none":
+            raise ValueError(
+                f"a scheduler ranks trials by one objective, got {len(self.objectives)} with "
+                f"scheduler={self.scheduler.algorithm}; remove the scheduler or turn objectives into constraints"
+            )
+        if isinstance(self.trial.metrics, PrometheusMetrics):
+            for metric in self.metric_names:
+                if metric not in self.trial.metrics.series:
+                    raise ValueError(
+                        f"every metric of an objective or constraint needs a series, got none for '{metric}'; "
+                        "add it to trial.metrics.series"
+                    )
+        return self
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The metrics that matter: of the objectives, then of the constraints, each once."""
+        return list(dict.fromkeys(item.metric for item in (*self.objectives, *self.constraints)))
+
+
+MUTABLE_FIELDS = frozenset({"max_trials", "parallelism", "max_failed_trials", "active_deadline_seconds", "suspend"})
+"""What may change while an experiment lives; every other field of the spec decides what earlier trials mean."""
+
+
+def immutable_change(old: ExperimentSpec, new: ExperimentSpec) -> str | None:
+    """Return the path of the first immutable field in which the specs differ, or None."""
+    for name, field in ExperimentSpec.model_fields.items():
+        if name not in MUTABLE_FIELDS and getattr(old, name) != getattr(new, name):
+            return f"spec.{field.alias or name}"
+    return None
+
+
+# --- status ---------------------------------------------------------------------------------------------------
+
+
+class TrialCounts(OpenModel):
+    """Trials by phase."""
+
+    total: int = 0
+    pending: int = 0
+    running: int = 0
+    paused: int = 0
+    succeeded: int = 0
+    pruned: int = 0
+    failed: int = 0
+    killed: int = 0
+
+
+class Standing(OpenModel):
+    """A trial on the podium, or on the Pareto front."""
+
+    trial: int
+    """The trial's number."""
+    parameters: dict[str, JsonValue] = {}
+    metrics: dict[str, Number] = {}
+    """Its values of the objectives' and constraints' metrics."""
+    step: int | None = None
+    """The step at which it had them."""
+    feasible: bool = True
+    """Whether it keeps every constraint."""
+
+
+class RungStatus(OpenModel):
+    """How full one rung of the scheduler's ladder is."""
+
+    budget: int
+    """Steps a trial has trained when it reaches the rung."""
+    bracket: int = 0
+    running: int = 0
+    """Trials on their way to it."""
+    reached: int = 0
+    """Trials that reached it, failed ones left out."""
+    promoted: int = 0
+    """Of those, how many went on."""
+
+
+class Cost(OpenModel):
+    """What the experiment has used so far."""
+
+    steps: int = 0
+    """Steps trained by all trials."""
+    full_steps: int | None = None
+    """Steps that training every trial in full would have taken; absent without a scheduler's maximum."""
+    trial_seconds: float = 0.0
+    """Wall-clock seconds of all runs."""
+    gpu_seconds: float = 0.0
+    """Those seconds, times the GPUs that each run asked for."""
+
+
+class ExperimentStatus(OpenModel):
+    """What Podium reports: bounded, however many trials there are."""
+
+    phase: str = ""
+    """The condition that holds, in a word: Progressing, Suspended, Complete or Failed."""
+    conditions: tuple[Condition, ...] = ()
+    trials: TrialCounts = TrialCounts()
+    best: tuple[Standing, ...] = ()
+    """The best trials, best first (one objective: three), or the Pareto front (at most twenty)."""
+    best_value: Number | None = None
+    """The first objective's value of the best trial."""
+    rungs: tuple[RungStatus, ...] = ()
+    cost: Cost = Cost()
+    observed_generation: int | None = None
+    start_time: datetime | None = None
+    completion_time: datetime | None = None
+
+
+class Metadata(OpenModel):
+    """The part of Kubernetes' object metadata that Podium reads; the rest is left alone."""
+
+    name: Annotated[str, Field(pattern=DNS_LABEL, max_length=50)]
+    """Unique in its namespace; trials and pods are named after it."""
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 1
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    resource_version: str = ""
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+
+
+class Experiment(Model):
+    """A tuning experiment: declare it, and its trials are made, run, judged and stopped."""
+
+    api_version: Literal["podium.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Experiment"] = "Experiment"
+    metadata: Metadata
+    spec: ExperimentSpec
+    status: ExperimentStatus = ExperimentStatus()
+
+
+def _refuse_twice(what: str, names: list[str]) -> None:
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"{what} must be distinct, got '{name}' {count} times; rename or remove all but one")
+
+
+def _check_condition(child: str, parent: Parameter, condition: Range | list[JsonValue]) -> None:
+    if isinstance(condition, Range):
+        if parent.type not in ("float", "int"):
+            raise ValueError(
+                f"a range condition needs a float or int parent, got {parent.type} '{parent.name}' in '{child}'; "
+                "list the values instead"
+            )
+        return
+    for value in condition:
+        if not parent.contains(value):
+            raise ValueError(
+                f"when lists values of the parent, got {json.dumps(value)} of '{parent.name}' in '{child}'; "
+                "choose values that the parent can take"
+            )

@@ -1,0 +1,58 @@
+"""The two pydantic bases every contract type builds on, and the number type that carries NaN and infinity through JSON."""
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StrictBool
+from pydantic.alias_generators import to_camel
+
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class Model(BaseModel):
+    """A frozen value, written in camelCase, that refuses fields it does not know."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value as plain JSON data (camelCase, absent fields left out, non-finite numbers as strings)."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class OpenModel(Model):
+    """A frozen value that keeps fields it does not know: for objects that Kubernetes or a newer Podium may extend."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def number_from_json(value: object) -> object:
+    """Turn the three strings JSON needs for non-finite numbers back into floats; leave everything else to pydantic."""
+    return _NON_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def number_to_json(value: float) -> float | str:
+    """Return a finite number as it is and a non-finite one as "NaN", "Infinity" or "-Infinity" (JSON has no others)."""
+    if math.isfinite(value):
+        return value
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+Number = Annotated[
+    float,
+    BeforeValidator(number_from_json),
+    PlainSerializer(number_to_json, return_type=float | str, when_used="json"),
+]
+"""A float that survives JSON even when it is NaN or infinite."""
+
+Scalar = StrictBool | int | float | str
+"""One categorical value that needs no structure."""

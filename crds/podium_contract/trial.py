@@ -1,0 +1,93 @@
+"""The Trial: one configuration of an experiment, made by Podium, with the facts from which everything can be rebuilt."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import JsonValue, NonNegativeInt, PositiveInt
+
+from podium_contract.conditions import Condition
+from podium_contract.experiment import Metadata
+from podium_contract.lifecycle import Phase
+from podium_contract.model import Model, Number, OpenModel
+from podium_contract.names import API_VERSION
+
+MAX_KEPT_OBSERVATIONS = 32
+"""A Trial's status keeps at most so many observations; the whole record is in the suggestion service's store."""
+
+
+class Observation(OpenModel):
+    """One report of a trial: the metrics it had at one step."""
+
+    attempt: PositiveInt
+    """Which run of the trial reported it."""
+    step: NonNegativeInt
+    """Training progress, in the scheduler's resource."""
+    sequence: NonNegativeInt = 0
+    """Position among the run's reports; the later of two reports of one step counts."""
+    metrics: dict[str, Number]
+    seconds: float | None = None
+    """Seconds of training since the run began."""
+
+
+class Parent(Model):
+    """The trial whose checkpoint a clone started from."""
+
+    trial: PositiveInt
+    step: NonNegativeInt
+
+
+class TrialSpec(Model):
+    """What a trial is: fixed when it is made."""
+
+    experiment: str
+    """Name of the Experiment, in the Trial's own namespace."""
+    number: PositiveInt
+    """1, 2, 3 ... within the experiment."""
+    parameters: dict[str, JsonValue]
+    """The configuration; inactive parameters are absent."""
+    bracket: NonNegativeInt = 0
+    """The scheduler's bracket that it competes in."""
+    parent: Parent | None = None
+    origin: str = ""
+    """How it came to be, in words: which search proposed it, or whose clone it is."""
+
+
+class TrialStatus(OpenModel):
+    """How a trial stands: enough to go on after any restart, and to rebuild the suggestion service's store."""
+
+    phase: Phase = Phase.PENDING
+    reason: str = ""
+    message: str = ""
+    attempt: NonNegativeInt = 0
+    """The latest run that was asked for; 0 before the first."""
+    ended_attempt: NonNegativeInt = 0
+    """The latest run whose end is accounted for; smaller than `attempt` while a run is due or alive."""
+    retries: NonNegativeInt = 0
+    """Runs that replaced a disrupted one."""
+    target: PositiveInt | None = None
+    """Steps that the trial is to train; grows with each promotion; absent: until its command ends."""
+    step: NonNegativeInt = 0
+    """Steps that it has trained."""
+    metrics: dict[str, Number] = {}
+    """Its latest values."""
+    value: Number | None = None
+    """The first objective's latest value."""
+    observations: tuple[Observation, ...] = ()
+    """The last few reports, and those a verdict was built on (at most 32)."""
+    seconds: float = 0.0
+    """Wall-clock seconds of all its ended runs."""
+    gpu_seconds: float = 0.0
+    """Those seconds, times the GPUs that each run asked for."""
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    conditions: tuple[Condition, ...] = ()
+
+
+class Trial(Model):
+    """One configuration of an Experiment, and how far it got."""
+
+    api_version: Literal["podium.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Trial"] = "Trial"
+    metadata: Metadata
+    spec: TrialSpec
+    status: TrialStatus = TrialStatus()

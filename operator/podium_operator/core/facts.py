@@ -1,0 +1,136 @@
+"""What is: the experiment, its trials, and their runs, as a backend last saw them.
+
+A run is one process (laptop) or pod (cluster) of a trial. The World is the backend's memory of one experiment; the core
+reads it and never writes it. Trials at rest (ended, or waiting at a rung) are only counted, so that a pass costs what
+changes, not what has piled up.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from podium_contract.conditions import Reason
+from podium_contract.experiment import Experiment, TrialCounts
+from podium_contract.lifecycle import FINAL, Phase
+from podium_contract.trial import Observation, Trial
+
+
+class RunState(StrEnum):
+    WAITING = "Waiting"
+    """Asked for, but not training yet: scheduling, pulling its image, starting."""
+    ACTIVE = "Active"
+    """Training."""
+    ENDED = "Ended"
+
+
+class EndKind(StrEnum):
+    """How a run ended, in terms that both worlds share."""
+
+    DONE = "Done"
+    """Exit code 0."""
+    CHECKPOINTED = "Checkpointed"
+    """The agreed exit code after SIGTERM: it can go on later."""
+    FAILED = "Failed"
+    """The user's code, image or template is at fault; `reason` says how."""
+    DISRUPTED = "Disrupted"
+    """Evicted, pre-empted, killed from outside, lost: not the trial's fault."""
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a run."""
+
+    kind: EndKind
+    reason: Reason
+    """Why, for FAILED and DISRUPTED; FINISHED otherwise."""
+    message: str
+    """A sentence for a person: "exit code 3: ValueError: bad learning rate"."""
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a trial. Only a trial's latest run matters."""
+
+    number: int
+    attempt: int
+    state: RunState
+    created: datetime
+    started: datetime | None = None
+    """When it began to train; None before."""
+    end: End | None = None
+    """Set exactly when ENDED."""
+    stopping: Reason | None = None
+    """Why it has been told to stop; None when it has not."""
+    waiting: str = ""
+    """Why a WAITING run does not train yet, in words."""
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Sums over all trials of an experiment."""
+
+    counts: Mapping[Phase, int]
+    seconds: float
+    gpu_seconds: float
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    def as_status(self) -> TrialCounts:
+        return TrialCounts(total=self.total, **{phase.lower(): count for phase, count in self.counts.items()})
+
+
+@dataclass
+class World:
+    """What a backend knows of one experiment. Backends write it through `put_trial`; everybody else reads."""
+
+    experiment: Experiment
+    trials: dict[int, Trial] = field(default_factory=dict)
+    runs: dict[int, Run] = field(default_factory=dict)
+    """The latest run of each trial, by trial number."""
+    reports: dict[int, tuple[Observation, ...]] = field(default_factory=dict)
+    """Reports that arrived since the last completed pass, by trial number."""
+    _counts: dict[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
+    _seconds: float = 0.0
+    _gpu_seconds: float = 0.0
+    _attention: set[int] = field(default_factory=set)
+
+    def put_trial(self, trial: Trial) -> None:
+        """Take in a trial, new or changed, keeping the sums."""
+        number = trial.spec.number
+        self._account(self.trials.get(number), -1)
+        self._account(trial, +1)
+        self.trials[number] = trial
+        if needs_attention(trial):
+            self._attention.add(number)
+        else:
+            self._attention.discard(number)
+
+    @property
+    def attention(self) -> list[int]:
+        """Numbers of the trials that are not at rest or have a run or reports, ascending."""
+        return sorted(self._attention | self.runs.keys() | self.reports.keys())
+
+    @property
+    def tally(self) -> Tally:
+        return Tally(dict(self._counts), self._seconds, self._gpu_seconds)
+
+    def _account(self, trial: Trial | None, sign: int) -> None:
+        if trial is None:
+            return
+        self._counts[trial.status.phase] += sign
+        self._seconds += sign * trial.status.seconds
+        self._gpu_seconds += sign * trial.status.gpu_seconds
+
+
+def needs_attention(trial: Trial) -> bool:
+    """Answer whether a trial may need something: it is neither ended nor at rest at a rung."""
+    status = trial.status
+    if status.phase in FINAL:
+        return False
+    at_rung = status.phase is Phase.PAUSED and status.target is not None and status.step >= status.target
+    return not at_rung or status.attempt > status.ended_attempt

@@ -1,0 +1,44 @@
+"""What every scheduler is: budgets for new trials, a judgement at each report, and moves for free slots.
+
+Schedulers are pure functions of the history. They never wait: `next_move` with nothing to promote returns None, and the
+engine gives the slot to a new trial.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from podium_contract.experiment import RungStatus
+from podium_contract.wire import Promote, Stop
+from podium_suggestion.history import History
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a new trial begins."""
+
+    target: int | None
+    """Steps to train at first; None: until its command ends."""
+    bracket: int = 0
+
+
+class Scheduler(Protocol):
+    """Decides how much each trial is given."""
+
+    def start(self, history: History, number: int) -> Start:
+        """Return the first budget of trial `number`, which is about to be added to `history`."""
+        ...
+
+    def judge(self, history: History, number: int, step: int) -> Stop | None:
+        """Judge a training trial by its report at `step`. Asked once per reported step, in ascending order.
+
+        Reports of the trial itself after `step` must not matter: they may or may not have arrived yet.
+        """
+        ...
+
+    def next_move(self, history: History, more_trials: bool) -> Promote | None:
+        """Return the promotion that a free slot should go to, or None. `more_trials`: whether new trials may still come."""
+        ...
+
+    def rungs(self, history: History) -> tuple[RungStatus, ...]:
+        """Return the ladder's occupancy, lowest rung first; empty when there is no ladder."""
+        ...
