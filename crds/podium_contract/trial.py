@@ -45,6 +45,8 @@ class TrialSpec(Model):
     """1, 2, 3 ... within the experiment."""
     parameters: dict[str, JsonValue]
     """The configuration; inactive parameters are absent."""
+    target: PositiveInt | None = None
+    """Steps to train at first; absent: until its command ends."""
     bracket: NonNegativeInt = 0
     """The scheduler's bracket that it competes in."""
     parent: Parent | None = None
@@ -65,7 +67,7 @@ class TrialStatus(OpenModel):
     retries: NonNegativeInt = 0
     """Runs that replaced a disrupted one."""
     target: PositiveInt | None = None
-    """Steps that the trial is to train; grows with each promotion; absent: until its command ends."""
+    """Steps that the trial is to train since its last promotion; absent before the first one."""
     step: NonNegativeInt = 0
     """Steps that it has trained."""
     metrics: dict[str, Number] = {}
@@ -91,3 +93,13 @@ class Trial(Model):
     metadata: Metadata
     spec: TrialSpec
     status: TrialStatus = TrialStatus()
+
+    @property
+    def target(self) -> int | None:
+        """Steps that the trial is to train now; None: until its command ends."""
+        return self.spec.target if self.status.target is None else self.status.target
+
+    @property
+    def has_reached_target(self) -> bool:
+        target = self.target
+        return target is not None and self.status.step >= target

@@ -1,4 +1,7 @@
-"""What to do: small frozen actions that a backend performs in order. Each is idempotent: performing it twice changes nothing."""
+"""What to do: small frozen actions that a backend performs in order.
+
+Each is idempotent: performing it twice changes nothing.
+"""
 
 from dataclasses import dataclass
 

@@ -63,8 +63,10 @@ class Run:
     """Set exactly when ENDED."""
     stopping: Reason | None = None
     """Why it has been told to stop; None when it has not."""
+    waiting_reason: Reason | None = None
+    """What keeps a WAITING run from training, when it is known to be a fault."""
     waiting: str = ""
-    """Why a WAITING run does not train yet, in words."""
+    """The same in words."""
     gpus: int = 0
 
 
@@ -132,5 +134,5 @@ def needs_attention(trial: Trial) -> bool:
     status = trial.status
     if status.phase in FINAL:
         return False
-    at_rung = status.phase is Phase.PAUSED and status.target is not None and status.step >= status.target
+    at_rung = status.phase is Phase.PAUSED and trial.has_reached_target
     return not at_rung or status.attempt > status.ended_attempt

@@ -1,4 +1,4 @@
-"""The two protocols through which the loop reaches the world: a backend that runs trials, an advisor that decides about them."""
+"""How the loop reaches the world: a backend that runs trials, and an advisor that decides about them."""
 
 from typing import Protocol
 
@@ -31,7 +31,10 @@ class Advisor(Protocol):
     """The suggestion service, in-process or over HTTP."""
 
     async def advise(self, request: AdviceRequest) -> Advice:
-        """Raises AdvisorUnavailable when the service cannot answer now, and UnknownExperiment when it has lost its store."""
+        """Return what to do now.
+
+        Raises AdvisorUnavailableError when the service cannot answer, UnknownExperimentError when it has lost its store.
+        """
         ...
 
 

@@ -1,0 +1,179 @@
+"""How an experiment ends, and the status that says how it stands.
+
+The decision to end is durable before it is carried out: `Progressing` turns False with the reason first, the runs that
+are left are stopped, and only when every trial has ended does `Complete` or `Failed` turn True.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from podium_contract.conditions import Condition, ConditionType, Reason, find_condition, is_true, set_condition
+from podium_contract.experiment import Cost, Experiment, ExperimentSpec, ExperimentStatus, TrialCounts
+from podium_contract.trial import Trial
+from podium_contract.wire import Advice
+from podium_operator.core.actions import Announce
+from podium_operator.core.facts import World
+
+_FAILURES = frozenset({Reason.MAX_FAILED_TRIALS_EXCEEDED, Reason.NO_TRIAL_SUCCEEDED, Reason.INVALID_SPEC})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Why an experiment ends."""
+
+    reason: Reason
+    message: str
+
+    def is_success(self, advice: Advice) -> bool:
+        """A limit reached is a success as long as there is something to show for it."""
+        return self.reason not in _FAILURES and bool(advice.best)
+
+
+def outcome_of(experiment: Experiment) -> Outcome | None:
+    """Return the end that was decided in an earlier pass; None while the experiment goes on.
+
+    Raising `maxTrials` above the number of trials takes back an end for lack of trials.
+    """
+    condition = find_condition(experiment.status.conditions, ConditionType.PROGRESSING)
+    if condition is None or condition.status != "False" or condition.reason == Reason.SUSPENDED:
+        return None
+    ran_out = condition.reason in (Reason.MAX_TRIALS_REACHED, Reason.NO_TRIAL_SUCCEEDED)
+    if ran_out and experiment.spec.max_trials > experiment.status.trials.total:
+        return None
+    return Outcome(Reason(condition.reason), condition.message)
+
+
+def new_outcome(world: World, changed: Mapping[int, Trial], advice: Advice, now: datetime) -> Outcome | None:
+    """Return the end that the facts call for now, the most specific reason first; None to go on."""
+    spec, status = world.experiment.spec, world.experiment.status
+    counts = _counts(world, changed)
+    if advice.target_reached:
+        return Outcome(Reason.TARGET_REACHED, f"trial {advice.best[0].trial} reached {_targets(spec)}")
+    if spec.max_failed_trials is not None and counts.failed > spec.max_failed_trials:
+        message = f"{counts.failed} trials failed, maxFailedTrials allows {spec.max_failed_trials}"
+        return Outcome(Reason.MAX_FAILED_TRIALS_EXCEEDED, message)
+    if _is_overdue(spec, status, now):
+        message = f"activeDeadlineSeconds: {spec.active_deadline_seconds} have passed"
+        return Outcome(Reason.DEADLINE_EXCEEDED, message)
+    if not advice.idle or spec.suspend or counts.pending or counts.running:
+        return None
+    if not advice.best:
+        return Outcome(Reason.NO_TRIAL_SUCCEEDED, f"none of {counts.total} trials gave a usable result")
+    if advice.exhausted and counts.total < spec.max_trials:
+        return Outcome(Reason.SEARCH_EXHAUSTED, advice.exhausted)
+    return Outcome(Reason.MAX_TRIALS_REACHED, f"all {counts.total} trials are done")
+
+
+def next_status(
+    world: World, changed: Mapping[int, Trial], advice: Advice, outcome: Outcome | None, now: datetime
+) -> ExperimentStatus:
+    """Return the experiment's status after this pass."""
+    experiment = world.experiment
+    old, spec = experiment.status, experiment.spec
+    counts = _counts(world, changed)
+    is_quiet = not world.runs and not (counts.pending or counts.running or (outcome and counts.paused))
+    conditions = _conditions(old, spec, advice, outcome, now, is_quiet=is_quiet)
+    ended = is_true(conditions, ConditionType.COMPLETE) or is_true(conditions, ConditionType.FAILED)
+    return ExperimentStatus(
+        phase=_phase(conditions),
+        conditions=conditions,
+        trials=counts,
+        best=advice.best,
+        best_value=advice.best[0].metrics.get(spec.objectives[0].metric) if advice.best else None,
+        rungs=advice.rungs,
+        cost=_cost(world, changed, counts, advice),
+        observed_generation=experiment.metadata.generation,
+        start_time=old.start_time or now,
+        completion_time=(old.completion_time or now) if ended else None,
+    )
+
+
+def has_ended(status: ExperimentStatus) -> bool:
+    """Answer whether an experiment is over and everything of it accounted for."""
+    return is_true(status.conditions, ConditionType.COMPLETE) or is_true(status.conditions, ConditionType.FAILED)
+
+
+def announcements_of(old: ExperimentStatus, new: ExperimentStatus) -> list[Announce]:
+    """Return what to tell people about the conditions that changed."""
+    announcements = []
+    for condition in new.conditions:
+        before = find_condition(old.conditions, condition.type)
+        is_news = before is None or (before.status, before.reason) != (condition.status, condition.reason)
+        if condition.status == "True" and is_news:
+            warning = condition.type == ConditionType.FAILED
+            announcements.append(Announce(Reason(condition.reason), condition.message, warning=warning))
+    return announcements
+
+
+def _conditions(
+    old: ExperimentStatus,
+    spec: ExperimentSpec,
+    advice: Advice,
+    outcome: Outcome | None,
+    now: datetime,
+    *,
+    is_quiet: bool,
+) -> tuple[Condition, ...]:
+    conditions = old.conditions
+
+    def put(type_: ConditionType, holds: bool, reason: Reason, message: str) -> None:
+        nonlocal conditions
+        if not holds and type_ is not ConditionType.PROGRESSING and find_condition(conditions, type_) is None:
+            return  # a condition that never held need not be written down
+        condition = Condition(type=type_, status="True" if holds else "False", reason=reason, message=message)
+        conditions, _ = set_condition(conditions, condition, now)
+
+    if outcome is not None:
+        succeeded = outcome.is_success(advice)
+        put(ConditionType.PROGRESSING, False, outcome.reason, outcome.message)
+        put(ConditionType.COMPLETE, is_quiet and succeeded, outcome.reason, outcome.message)
+        put(ConditionType.FAILED, is_quiet and not succeeded, outcome.reason, outcome.message)
+        put(ConditionType.SUSPENDED, False, outcome.reason, outcome.message)
+    elif spec.suspend:
+        put(ConditionType.PROGRESSING, False, Reason.SUSPENDED, "the experiment is suspended")
+        put(ConditionType.SUSPENDED, is_quiet, Reason.SUSPENDED, "every trial is paused")
+    else:
+        was_suspended = is_true(conditions, ConditionType.SUSPENDED)
+        put(ConditionType.PROGRESSING, True, Reason.RUNNING, "trials are being made and run")
+        for type_ in (ConditionType.SUSPENDED, ConditionType.COMPLETE, ConditionType.FAILED):
+            put(type_, False, Reason.RESUMED if was_suspended else Reason.RUNNING, "trials are being made and run")
+    return conditions
+
+
+def _phase(conditions: tuple[Condition, ...]) -> str:
+    for type_ in (ConditionType.COMPLETE, ConditionType.FAILED, ConditionType.SUSPENDED):
+        if is_true(conditions, type_):
+            return type_
+    return ConditionType.PROGRESSING
+
+
+def _counts(world: World, changed: Mapping[int, Trial]) -> TrialCounts:
+    counts = dict(world.tally.counts)
+    for number, trial in changed.items():
+        if number in world.trials:
+            counts[world.trials[number].status.phase] -= 1
+        counts[trial.status.phase] += 1
+    return TrialCounts(total=sum(counts.values()), **{phase.lower(): count for phase, count in counts.items()})
+
+
+def _cost(world: World, changed: Mapping[int, Trial], counts: TrialCounts, advice: Advice) -> Cost:
+    tally, maximum = world.tally, world.experiment.spec.scheduler.max
+    before = [world.trials[number].status for number in changed if number in world.trials]
+    after = [trial.status for trial in changed.values()]
+    return Cost(
+        steps=advice.steps,
+        full_steps=None if maximum is None else maximum * counts.total,
+        trial_seconds=tally.seconds + sum(s.seconds for s in after) - sum(s.seconds for s in before),
+        gpu_seconds=tally.gpu_seconds + sum(s.gpu_seconds for s in after) - sum(s.gpu_seconds for s in before),
+    )
+
+
+def _is_overdue(spec: ExperimentSpec, status: ExperimentStatus, now: datetime) -> bool:
+    limit, start = spec.active_deadline_seconds, status.start_time
+    return limit is not None and start is not None and now - start >= timedelta(seconds=limit)
+
+
+def _targets(spec: ExperimentSpec) -> str:
+    signs = {"maximize": ">=", "minimize": "<="}
+    return " and ".join(f"{o.metric} {signs[o.goal]} {o.target:g}" for o in spec.objectives if o.target is not None)
