@@ -33,7 +33,8 @@ class Advisor(Protocol):
     async def advise(self, request: AdviceRequest) -> Advice:
         """Return what to do now.
 
-        Raises AdvisorUnavailableError when the service cannot answer, UnknownExperimentError when it has lost its store.
+        Raises AdvisorUnavailableError when the service cannot answer now, and UnknownExperimentError when it has lost
+        its store.
         """
         ...
 

@@ -186,8 +186,8 @@ def _facts_of(trial: Trial, world: World, *, complete: bool) -> TrialFacts:
 def reconcile(world: World, advice: Advice | None, now: datetime) -> Plan:
     """Return everything to do now.
 
-    Without advice (the advisor does not answer) runs are stopped where the spec demands it, and nothing else is decided:
-    ends stay unaccounted, so that no report is lost and no verdict missed.
+    Without advice (the advisor does not answer) runs are stopped where the spec demands it, and nothing else is
+    decided: ends stay unaccounted, so that no report is lost and no verdict missed.
     """
     if advice is None:
         orders = _orders_to_stop(Draft(world, now), {}, outcome_of(world.experiment))

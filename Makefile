@@ -1,0 +1,75 @@
+# Podium's recipes. `make demo` and `make test` need Python 3.11+ and make, and set up everything else themselves.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP = $(VENV)/.installed-$(1)-$(shell cksum pyproject.toml | cut -d' ' -f1)
+
+.PHONY: help
+help: ## Show the recipes
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+# --- set-up: a virtual environment per Makefile, refreshed when pyproject.toml changes -------------------------
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Podium needs Python 3.11 or newer, got $$($(PYTHON) -V); set PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+define install
+$(call STAMP,$(1)): | $(VENV)/bin/python
+	@echo "installing Podium with its extra '$(1)' ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(1)]'
+	@rm -f $(VENV)/.installed-$(1)-* && touch $$@
+endef
+$(eval $(call install,local))
+$(eval $(call install,dev))
+$(eval $(call install,bench))
+
+# --- use ------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(call STAMP,local) ## Tune a real model on this machine, in about a minute and a half
+	$(BIN)/podium run examples/quickstart.yaml
+
+.PHONY: bench
+bench: $(call STAMP,bench) ## Measure: time per ask and search quality, against peers
+	$(BIN)/python bench/ask_latency.py
+	$(BIN)/python bench/search_quality.py --quick
+
+# --- checks ---------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: check unit local ## Everything that needs no cluster: checks, unit tests, real local processes
+
+.PHONY: check
+check: $(call STAMP,dev) ## Formatting, lint, types, import rules, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests bench
+	$(BIN)/lint-imports
+	$(BIN)/python -m podium_contract.crd --check
+
+.PHONY: unit
+unit: $(call STAMP,dev) ## Unit and property tests, in seconds
+	$(BIN)/pytest tests/unit
+
+.PHONY: local
+local: $(call STAMP,dev) ## Tests with real processes on this machine
+	$(BIN)/pytest tests/local
+
+.PHONY: format
+format: $(call STAMP,dev) ## Format the code, and mend what the linter can
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: crds
+crds: $(call STAMP,dev) ## Generate the CRDs from the contract
+	$(BIN)/python -m podium_contract.crd --write
+
+.PHONY: clean
+clean: ## Remove what the recipes made, results excepted
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
