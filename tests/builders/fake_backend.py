@@ -182,4 +182,3 @@ class FakeBackend:
         assert current is None or current.state is RunState.ENDED, "a trial has one run at a time"
         self.runs[number] = Run(number, attempt, RunState.WAITING, created=self.now)
         self.trainings[number] = FakeTraining(attempt, self.checkpoints.get(number, 0), trial.target)
-

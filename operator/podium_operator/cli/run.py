@@ -1,0 +1,192 @@
+"""`podium run`: tune on this machine. One engine, one backend, one loop, and a screen."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from podium_contract.experiment import Experiment
+from podium_contract.manifest import load_experiment
+from podium_contract.names import experiment_key
+from podium_operator.advisors.in_process import InProcessAdvisor
+from podium_operator.cli.view import RunView, event_line, podium, screen
+from podium_operator.core.actions import Action, Announce
+from podium_operator.core.facts import World
+from podium_operator.core.loop import Loop, Pass
+from podium_operator.core.outcome import has_ended
+from podium_operator.core.ports import BackendError
+from podium_operator.local.backend import LocalBackend
+from podium_operator.results import Results
+from podium_suggestion.engine import Engine
+from podium_suggestion.store import StoreError, open_store
+
+EXIT_COMPLETE = 0
+EXIT_FAILED = 1
+EXIT_INVALID = 2
+EXIT_CANNOT_GO_ON = 3
+EXIT_INTERRUPTED = 130
+
+_IDLE_SECONDS = 0.3
+_MAX_ATTEMPTS_TO_ACT = 3
+
+
+def run(manifest: Path, results: Path | None, output: str, *, quiet: bool) -> int:
+    """Run the experiment of a manifest to its end and return the exit code."""
+    messages = Console(stderr=True, highlight=False)
+    experiment = load_experiment(manifest)
+    folder = results or Path("podium-results") / experiment.metadata.name
+    try:
+        return asyncio.run(_Session(experiment, manifest, folder, output, messages, quiet=quiet).run())
+    except (BackendError, StoreError) as fault:
+        messages.print(f"cannot go on: {fault}", style="bold red")
+        messages.print(f"Nothing is lost: {_resume_hint(manifest, results)}")
+        return EXIT_CANNOT_GO_ON
+
+
+@dataclass
+class _Interruptible:
+    """A local backend whose experiment is suspended once the user has asked to stop."""
+
+    backend: LocalBackend
+    is_interrupted: bool = False
+    pressed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def interrupt(self) -> None:
+        if self.is_interrupted:
+            os._exit(EXIT_INTERRUPTED)  # the second time: the watchdog kills what still runs
+        self.is_interrupted = True
+        self.pressed.set()
+
+    async def observe(self) -> World:
+        world = await self.backend.observe()
+        if self.is_interrupted:
+            spec = world.experiment.spec.model_copy(update={"suspend": True})
+            world.experiment = world.experiment.model_copy(update={"spec": spec})
+        return world
+
+    async def perform(self, action: Action) -> None:
+        await self.backend.perform(action)
+
+    def acknowledge(self) -> None:
+        self.backend.acknowledge()
+
+    async def wait(self, seconds: float) -> None:
+        interrupted = asyncio.ensure_future(self.pressed.wait())
+        changed = asyncio.ensure_future(self.backend.wait(seconds))
+        _, pending = await asyncio.wait({interrupted, changed}, return_when=asyncio.FIRST_COMPLETED)
+        self.pressed.clear()
+        for waiter in pending:
+            waiter.cancel()
+
+
+class _Session:
+    """One `podium run`, from opening the folder to the closing screen."""
+
+    def __init__(
+        self, experiment: Experiment, manifest: Path, folder: Path, output: str, messages: Console, *, quiet: bool
+    ) -> None:
+        self._experiment = experiment
+        self._manifest = manifest
+        self._folder = folder
+        self._output = output
+        self._messages = messages
+        self._quiet = quiet
+        self._is_live = messages.is_terminal and not quiet
+        self._view = RunView(started=_now())
+
+    async def run(self) -> int:
+        backend = LocalBackend(self._experiment, self._folder, clock=_now, announce=self._announce)
+        async with backend:
+            for notice in backend.notices:
+                self._messages.print(f"note: {notice}", style="yellow")
+            engine = Engine(open_store(f"sqlite:///{self._folder / 'podium.db'}"))
+            interruptible = _Interruptible(backend)
+            loop = Loop(interruptible, InProcessAdvisor(engine), _now)
+            world = await backend.observe()
+            self._view.trials_before = world.tally.total
+            with (
+                _signals(interruptible.interrupt),
+                Live(console=self._messages, auto_refresh=False, transient=True) as live,
+            ):
+                last = await self._drive(loop, interruptible, live if self._is_live else None)
+        return self._finish(last, engine, interrupted=interruptible.is_interrupted)
+
+    async def _drive(self, loop: Loop, backend: _Interruptible, live: Live | None) -> Pass:
+        failures = 0
+        while True:
+            try:
+                step = await loop.step()
+            except BackendError:
+                failures += 1
+                if failures >= _MAX_ATTEMPTS_TO_ACT:
+                    raise
+                await backend.wait(_IDLE_SECONDS)
+                continue
+            failures = 0
+            experiment = step.world.experiment
+            self._view.follow(experiment.status)
+            self._view.stopping = backend.is_interrupted
+            if live is not None:
+                live.update(screen(experiment, self._view, _now()), refresh=True)
+            if step.plan.is_finished or (backend.is_interrupted and not step.world.runs):
+                return step
+            if not _changes_anything(step):
+                await backend.wait(_IDLE_SECONDS)
+
+    def _finish(self, last: Pass, engine: Engine, *, interrupted: bool) -> int:
+        experiment = last.world.experiment
+        metadata = experiment.metadata
+        key = experiment_key(metadata.namespace, metadata.name, metadata.uid)
+        if self._output == "json":
+            results = Results(experiment, engine.records(key))
+            print(json.dumps(results.to_json(), indent=2))  # noqa: T201  (the document is the output)
+        if interrupted and not has_ended(experiment.status):
+            self._messages.print("Stopped; every trial has its checkpoint.", style="yellow")
+            self._messages.print(f"Resume: {_resume_hint(self._manifest, self._folder)}")
+            return EXIT_INTERRUPTED
+        seconds = (_now() - self._view.started).total_seconds()
+        console = self._messages if self._output == "json" else Console(highlight=False)
+        console.print(podium(experiment, str(self._folder), seconds))
+        return EXIT_COMPLETE if experiment.status.phase == "Complete" else EXIT_FAILED
+
+    def _announce(self, announcement: Announce) -> None:
+        self._view.note(announcement)
+        if not self._is_live and not self._quiet:
+            self._messages.print(event_line(announcement), markup=False, soft_wrap=True)
+
+
+class _signals:  # noqa: N801  (reads as a word in a with statement)
+    """SIGINT and SIGTERM ask the session to stop in order, while it lasts."""
+
+    def __init__(self, handler: Callable[[], None]) -> None:
+        self._handler = handler
+        self._loop = asyncio.get_running_loop()
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.add_signal_handler(number, self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.remove_signal_handler(number)
+
+
+def _changes_anything(step: Pass) -> bool:
+    """Whether the pass moved something, so that another look right away may find more to do."""
+    return any(not isinstance(action, Announce) for action in step.plan.actions)
+
+
+def _resume_hint(manifest: Path, results: Path | None) -> str:
+    default = results is None or results.parent == Path("podium-results")
+    return f"podium run {manifest}" + ("" if default else f" --results {results}") + " goes on where it stopped."
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
