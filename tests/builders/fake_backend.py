@@ -1,7 +1,7 @@
-"""A backend in memory, with a virtual clock: runs train one step a tick, fail as told, and every action can be the last.
+"""A backend in memory, with a virtual clock: runs train one step a tick, and every action can be the last.
 
-It stores what a cluster stores (Trials, statuses, runs) and forgets what an operator process forgets, so a new Loop over the
-same backend is an operator restarted.
+It stores what a cluster stores (Trials, statuses, runs) and forgets what an operator process forgets, so a new Loop over
+the same backend is an operator restarted.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Metrics = dict[str, float]
 Objective = Callable[[Assignment, int], Metrics]
 """Metrics of a configuration at a step."""
 Fate = Callable[[int, int, int], End | None]
-"""How run `attempt` of a trial ends after `step` steps, when that is not the ordinary way: fate(number, attempt, step)."""
+"""How a run ends out of the ordinary: fate(trial number, attempt, step) is its end, or None to go on."""
 
 
 class OperatorDied(Exception):  # noqa: N818  (an event, not an error)

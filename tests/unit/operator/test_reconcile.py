@@ -138,7 +138,7 @@ def test_trial_is_running_once_its_run_is_seen_training() -> None:
             Reason.EXPERIMENT_ENDED,
         ),
     ],
-    ids=lambda value: f"{value.end.kind}-{value.end.reason}-{value.stopping}" if isinstance(value, Run) else str(value),
+    ids=lambda value: f"{value.end.kind}-{value.stopping}" if isinstance(value, Run) and value.end else str(value),
 )
 def test_end_of_a_run_decides_the_trials_phase(run: Run, phase: Phase, reason: Reason) -> None:
     world = a_world((1, Phase.RUNNING, {"attempt": 1}), suspend=True)
