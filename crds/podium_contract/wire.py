@@ -48,6 +48,9 @@ class AdviceRequest(OpenModel):
     slots: NonNegativeInt
     """How many trials may be training or waiting to; 0 asks for verdicts only."""
     facts: tuple[TrialFacts, ...] = ()
+    """What has changed, and how each trial stands on which the last advice gave a verdict, ended or not."""
+    complete: bool = False
+    """`facts` holds every trial that exists: the first exchange of an operator process, or after UnknownExperiment."""
 
 
 class Assignment(OpenModel):
@@ -97,7 +100,7 @@ class Advice(OpenModel):
     exhausted: str | None = None
     """Why no further trial will ever come, when the search has none left; None while it has, or is merely waiting."""
     idle: bool = False
-    """Nothing is advised, and nothing will be until `maxTrials` is raised: whatever rests now rests for good."""
+    """No trial trains, and none will be made or promoted until `maxTrials` is raised: whatever rests, rests for good."""
     best: tuple[Standing, ...] = ()
     """The best trials, or the Pareto front."""
     target_reached: bool = False
