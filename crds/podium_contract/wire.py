@@ -100,7 +100,7 @@ class Advice(OpenModel):
     exhausted: str | None = None
     """Why no further trial will ever come, when the search has none left; None while it has, or is merely waiting."""
     idle: bool = False
-    """No trial trains, and none will be made or promoted until `maxTrials` is raised: whatever rests, rests for good."""
+    """Nothing trains, and nothing will until `maxTrials` is raised: whatever rests now rests for good."""
     best: tuple[Standing, ...] = ()
     """The best trials, or the Pareto front."""
     target_reached: bool = False
