@@ -1,7 +1,7 @@
 """A backend in memory, with a virtual clock: runs train one step a tick, and every action can be the last.
 
-It stores what a cluster stores (Trials, statuses, runs) and forgets what an operator process forgets, so a new Loop over
-the same backend is an operator restarted.
+It stores what a cluster stores (Trials, statuses, runs) and forgets what an operator process forgets, so a new Loop
+over the same backend is an operator restarted.
 """
 
 from collections.abc import Callable
