@@ -1,14 +1,25 @@
 """What algorithms see: every trial of one experiment, with losses that are lower-is-better and never NaN.
 
-The engine writes (`add`, `observe`, `settle`, `stop`), algorithms only read. The state is a function of the set of facts
-written, not of their order. A loss is +inf where the reported value was NaN or infinite in the bad direction, where the
-metric was missing, and for a failed trial: it ranks worst and is never best.
+The engine writes, algorithms only read. The writing methods are `add` (a new trial), `observe` (a report), `settle` (a
+phase), `stop` (a scheduler's verdict) and `retarget` (a promotion); writing to a TrialHistory directly leaves the array
+views behind. What algorithms read is a function of the facts written, not of the order in which they came, and every
+write costs the same however many trials there are.
 
-Rows of the array views are trials in order of their numbers: row i is trial number i + 1.
+A loss is +inf where the reported value was NaN or infinite, where the metric was never reported, and for a failed
+trial: it ranks worst and is never best. Reports after the step at which a verdict stopped a trial decide nothing.
+
+Rows of the array views are trials in order of their numbers: row i is trial number i + 1. Views are read-only and show
+the state of the moment; take them anew after a write.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_right, insort
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from itertools import chain
+from operator import or_
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +29,17 @@ from podium_contract.lifecycle import FINAL, Phase
 from podium_contract.parameters import Assignment
 from podium_contract.trial import Observation, Parent
 from podium_suggestion.space import FloatArray, Space
+
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+Metrics = Mapping[str, float]
+S = TypeVar("S", bound=np.generic)
+
+_PHASES = tuple(Phase)
+_PHASE_CODE = {phase: code for code, phase in enumerate(_PHASES)}
+_UNKNOWN = -1
+_MAX_BUDGETS = 64
+"""Budgets whose losses are kept up to date at a time; the one not asked for the longest gives way."""
 
 
 @dataclass
@@ -37,24 +59,54 @@ class TrialHistory:
     """Where a verdict stopped it; later reports decide nothing."""
     observations: dict[int, Observation] = field(default_factory=dict)
     """By step: of several reports the one of the latest attempt, then sequence."""
+    _reported: list[int] = field(init=False, repr=False, compare=False)
+    """Steps of the observations, ascending."""
+
+    def __post_init__(self) -> None:
+        self._reported = sorted(self.observations)
 
     @property
     def steps(self) -> list[int]:
         """Reported steps that count, ascending."""
-        limit = self.judged_step
-        return sorted(step for step in self.observations if limit is None or step <= limit)
+        if self.judged_step is None:
+            return self._reported.copy()
+        return self._reported[: bisect_right(self._reported, self.judged_step)]
 
     @property
     def step(self) -> int:
         """The last step that counts; 0 before the first report."""
-        return max(self.steps, default=0)
+        return next(self.steps_down(), 0)
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether it uses no slot: ended, or paused at its target. A trial paused short of it merely waits to resume."""
+        """Whether it uses no slot: ended, or paused at its target.
+
+        A trial paused short of its target merely waits to resume.
+        """
         if self.phase in FINAL:
             return True
         return self.phase is Phase.PAUSED and self.target is not None and self.step >= self.target
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether its value stands for now: at rest, or stopped by a verdict that its run has not obeyed yet."""
+        return self.judged_step is not None or self.is_at_rest
+
+    def steps_down(self, budget: int | None = None) -> Iterator[int]:
+        """Iterate from the last to the first over the steps that count; with a budget, over those within it."""
+        limits = [limit for limit in (self.judged_step, budget) if limit is not None]
+        end = bisect_right(self._reported, min(limits)) if limits else len(self._reported)
+        return (self._reported[position] for position in range(end - 1, -1, -1))
+
+    def record(self, observation: Observation) -> bool:
+        """Keep a report unless a newer one of its step is known; returns whether it was kept."""
+        known = self.observations.get(observation.step)
+        if known is not None and (known.attempt, known.sequence) >= (observation.attempt, observation.sequence):
+            return False
+        if known is None:
+            insort(self._reported, observation.step)
+        self.observations[observation.step] = observation
+        return True
 
 
 class History:
@@ -65,6 +117,9 @@ class History:
         self.objectives = tuple(objectives)
         self.constraints = tuple(constraints)
         self.trials: dict[int, TrialHistory] = {}
+        self.revision = 0
+        """Grows with every change: while it stands still, what was computed from the history holds."""
+        self._table = _Table(space.dimension, len(self.objectives))
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -72,39 +127,260 @@ class History:
     # --- what the engine writes --------------------------------------------------------------------------------
 
     def add(self, trial: TrialHistory) -> None:
-        """Add a trial; its number must be the next one or already be known."""
-        self.trials.setdefault(trial.number, trial)
+        """Add a trial, with whatever was observed of it already; one whose number is known is left as it is."""
+        if trial.number in self.trials:
+            return
+        self.trials[trial.number] = trial
+        self._table.grow(trial.number)
+        self._table.units[trial.number - 1] = self.space.to_unit(trial.assignment)
+        self._refresh(trial)
 
     def observe(self, number: int, observation: Observation) -> bool:
         """Record a report; returns whether it changed anything (False for one already known or outdated)."""
-        known = self.trials[number].observations.get(observation.step)
-        if known is not None and (known.attempt, known.sequence) >= (observation.attempt, observation.sequence):
+        trial = self.trials[number]
+        changed = trial.record(observation)
+        if changed:
+            self._refresh(trial)
+        return changed
+
+    def settle(self, number: int, phase: Phase, reason: str = "", message: str = "") -> bool:
+        """Take in the phase that a trial is in, and why; returns whether anything changed.
+
+        A trial that has ended stays so: word that it still runs is old. Another ending is taken in (a verdict may turn
+        Succeeded into Pruned).
+        """
+        trial = self.trials[number]
+        if trial.phase in FINAL and phase not in FINAL:
             return False
-        self.trials[number].observations[observation.step] = observation
+        if (trial.phase, trial.reason, trial.message) == (phase, reason, message):
+            return False
+        trial.phase, trial.reason, trial.message = phase, reason, message
+        self._refresh(trial)
         return True
 
-    # --- what algorithms read ----------------------------------------------------------------------------------
+    def stop(self, number: int, step: int, reason: str) -> bool:
+        """Take in a verdict that a trial is not worth more than `step`, and why; returns whether it is news.
+
+        The phase stays as it is until `settle` tells that the run has obeyed. Of two verdicts the earlier step counts.
+        """
+        trial = self.trials[number]
+        if trial.judged_step is not None and trial.judged_step <= step:
+            return False
+        trial.judged_step, trial.message = step, reason
+        self._refresh(trial)
+        return True
+
+    def retarget(self, number: int, target: int) -> bool:
+        """Take in a promotion: a trial is to train up to `target`; returns whether that is more than before."""
+        trial = self.trials[number]
+        if trial.target is not None and trial.target >= target:
+            return False
+        trial.target = target
+        self._refresh(trial)
+        return True
+
+    # --- what algorithms read: one trial -----------------------------------------------------------------------
 
     def losses(self, observation: Observation) -> FloatArray:
         """Return the objectives' losses of a report, shape (objectives,): lower is better, +inf for unusable values."""
-        return np.array([_loss(objective, observation) for objective in self.objectives])
+        return np.array([_loss(objective, observation.metrics) for objective in self.objectives])
 
     def violation(self, observation: Observation) -> float:
         """Return by how much a report breaks the constraints in all: 0 when feasible, +inf when a metric is missing."""
-        return sum(
-            constraint.violation(observation.metrics.get(constraint.metric, float("nan")))
-            for constraint in self.constraints
-        )
+        return _violation(self.constraints, observation.metrics)
 
-    def curve(self, number: int) -> tuple[NDArray[np.int64], FloatArray]:
-        """Return a trial's steps that count, shape (k,), ascending, and the first objective's losses, shape (k,)."""
+    def curve(self, number: int) -> tuple[IntArray, FloatArray]:
+        """Return a trial's steps that count, shape (k,), ascending, and the first objective's losses, shape (k,).
+
+        Reports without the first objective's metric are not part of it: some metrics are computed only now and then.
+        """
         trial = self.trials[number]
-        steps = trial.steps
-        losses = [_loss(self.objectives[0], trial.observations[step]) for step in steps]
+        first = self.objectives[0]
+        points = [
+            (step, _loss(first, metrics))
+            for step in trial.steps
+            if first.metric in (metrics := trial.observations[step].metrics)
+        ]
+        steps, losses = zip(*points, strict=True) if points else ((), ())
         return np.array(steps, dtype=np.int64), np.array(losses, dtype=np.float64)
 
+    def latest(self, number: int) -> dict[str, float]:
+        """Return the latest counting value of each metric of the objectives and constraints that a trial reported."""
+        trial = self.trials[number]
+        wanted = {objective.metric for objective in self.objectives} | {bound.metric for bound in self.constraints}
+        values: dict[str, float] = {}
+        for step in trial.steps_down():
+            metrics = trial.observations[step].metrics
+            values = {metric: metrics[metric] for metric in wanted if metric in metrics} | values
+            if len(values) == len(wanted):
+                break
+        return values
 
-def _loss(objective: Objective, observation: Observation) -> float:
-    value = observation.metrics.get(objective.metric, float("nan"))
+    # --- what algorithms read: all trials at once --------------------------------------------------------------
+
+    @property
+    def rows(self) -> int:
+        """The highest number of a trial: how many rows the views have."""
+        return self._table.rows
+
+    @property
+    def units(self) -> FloatArray:
+        """Points in the unit cube, shape (rows, dimension); NaN where a parameter is inactive."""
+        return _view(self._table.units, self.rows)
+
+    @property
+    def loss(self) -> FloatArray:
+        """Losses of the latest values, shape (rows, objectives); +inf without a usable one."""
+        return _view(self._table.loss, self.rows)
+
+    @property
+    def violations(self) -> FloatArray:
+        """By how much the latest values break the constraints, shape (rows,): 0 when feasible, +inf without values."""
+        return _view(self._table.violation, self.rows)
+
+    @property
+    def step(self) -> IntArray:
+        """The last steps that count, shape (rows,); 0 before the first report."""
+        return _view(self._table.step, self.rows)
+
+    @property
+    def target(self) -> IntArray:
+        """Steps that the trials are to train, shape (rows,); 0 where there is no target."""
+        return _view(self._table.target, self.rows)
+
+    @property
+    def bracket(self) -> IntArray:
+        """Brackets of the trials, shape (rows,)."""
+        return _view(self._table.bracket, self.rows)
+
+    @property
+    def known(self) -> BoolArray:
+        """Whether there is a trial of the row's number, shape (rows,); it is then pending, usable or failed."""
+        return np.asarray(self._table.phase[: self.rows] != _UNKNOWN)
+
+    @property
+    def decided(self) -> BoolArray:
+        """Which trials are at rest or were stopped by a verdict, shape (rows,)."""
+        return _view(self._table.decided, self.rows)
+
+    @property
+    def pending(self) -> BoolArray:
+        """Which trials are on their way to their next rest, shape (rows,)."""
+        return self.known & ~self.decided
+
+    @property
+    def usable(self) -> BoolArray:
+        """Which trials are decided with a finite loss for every objective, shape (rows,)."""
+        return self.decided & np.isfinite(self.loss).all(axis=1)
+
+    @property
+    def failed(self) -> BoolArray:
+        """Which trials are decided without a finite loss for every objective, shape (rows,): crashed or diverged."""
+        return self.decided & ~np.isfinite(self.loss).all(axis=1)
+
+    def in_phase(self, *phases: Phase) -> BoolArray:
+        """Answer which trials are in one of the phases, shape (rows,)."""
+        codes = self._table.phase[: self.rows]
+        return reduce(or_, (codes == _PHASE_CODE[phase] for phase in phases), np.zeros(self.rows, dtype=np.bool_))
+
+    def at(self, budget: int) -> FloatArray:
+        """Return the first objective's losses with `budget` steps spent, shape (rows,); NaN where that is not known.
+
+        It is known of a trial that has reported the step `budget` or a later one, and of one that succeeded (it has
+        nothing left to train, however few steps it needed); never of a failed one. The loss is that of the last report
+        within the budget, or else of the first after it.
+        """
+        budgets = self._table.budgets
+        if budget in budgets:
+            budgets.move_to_end(budget)
+        else:
+            if len(budgets) >= _MAX_BUDGETS:
+                budgets.popitem(last=False)
+            budgets[budget] = np.full(self._table.capacity, np.nan)
+            for trial in self.trials.values():
+                budgets[budget][trial.number - 1] = self._loss_at(trial, budget)
+        return _view(budgets[budget], self.rows)
+
+    # --- how the views are kept ---------------------------------------------------------------------------------
+
+    def _refresh(self, trial: TrialHistory) -> None:
+        table, row = self._table, trial.number - 1
+        latest = self.latest(trial.number)
+        failed = trial.phase is Phase.FAILED
+        table.loss[row] = [np.inf if failed else _loss(objective, latest) for objective in self.objectives]
+        table.violation[row] = _violation(self.constraints, latest) if latest else np.inf
+        table.step[row] = trial.step
+        table.target[row] = trial.target or 0
+        table.bracket[row] = trial.bracket
+        table.phase[row] = _PHASE_CODE[trial.phase]
+        table.decided[row] = trial.is_decided
+        for budget, losses in table.budgets.items():
+            losses[row] = self._loss_at(trial, budget)
+        self.revision += 1
+
+    def _loss_at(self, trial: TrialHistory, budget: int) -> float:
+        has_got_there = trial.step >= budget or trial.phase is Phase.SUCCEEDED
+        if not has_got_there or trial.phase is Phase.FAILED:
+            return float("nan")
+        first = self.objectives[0]
+        for step in chain(trial.steps_down(budget), trial.steps):
+            metrics = trial.observations[step].metrics
+            if first.metric in metrics:
+                return _loss(first, metrics)
+        return float("inf")
+
+
+class _Table:
+    """Columns that grow: arrays with room for more rows than are used."""
+
+    def __init__(self, dimension: int, objectives: int) -> None:
+        self.rows = 0
+        self.capacity = 0
+        self.units = np.empty((0, dimension))
+        self.loss = np.empty((0, objectives))
+        self.violation = np.empty(0)
+        self.step = np.empty(0, dtype=np.int64)
+        self.target = np.empty(0, dtype=np.int64)
+        self.bracket = np.empty(0, dtype=np.int64)
+        self.phase = np.empty(0, dtype=np.int8)
+        self.decided = np.empty(0, dtype=np.bool_)
+        self.budgets: OrderedDict[int, FloatArray] = OrderedDict()
+        """Losses by budget, the budget asked for the longest ago first."""
+
+    def grow(self, rows: int) -> None:
+        """Make room for rows up to `rows`; new ones stand for no trial."""
+        self.rows = max(self.rows, rows)
+        if self.rows <= self.capacity:
+            return
+        self.capacity = max(64, 2 * self.rows)
+        self.units = self._extended(self.units, np.nan)
+        self.loss = self._extended(self.loss, np.inf)
+        self.violation = self._extended(self.violation, np.inf)
+        self.step = self._extended(self.step, 0)
+        self.target = self._extended(self.target, 0)
+        self.bracket = self._extended(self.bracket, 0)
+        self.phase = self._extended(self.phase, _UNKNOWN)
+        self.decided = self._extended(self.decided, fill=False)
+        for budget, losses in self.budgets.items():
+            self.budgets[budget] = self._extended(losses, np.nan)
+
+    def _extended(self, column: NDArray[S], fill: float) -> NDArray[S]:
+        longer = np.full((self.capacity, *column.shape[1:]), fill, dtype=column.dtype)
+        longer[: len(column)] = column
+        return longer
+
+
+def _view(column: NDArray[S], rows: int) -> NDArray[S]:
+    view = column[:rows]
+    view.flags.writeable = False
+    return view
+
+
+def _loss(objective: Objective, metrics: Metrics) -> float:
+    value = metrics.get(objective.metric, np.nan)
     loss = -value if objective.goal == "maximize" else value
     return float(loss) if np.isfinite(loss) else float("inf")
+
+
+def _violation(constraints: Sequence[Constraint], metrics: Metrics) -> float:
+    return sum(constraint.violation(metrics.get(constraint.metric, np.nan)) for constraint in constraints)
