@@ -1,7 +1,7 @@
-"""The operator may die at any action of any pass, and nothing is lost: every death is tried, and every run ends the same.
+"""The operator may die at any action of any pass, and nothing is lost: every death is tried, all end the same.
 
-After Sieve (Sun et al., OSDI 2022): the actions of an undisturbed run are recorded, and for each of them one run is made in
-which the operator dies right before it, and one right after.
+After Sieve (Sun et al., OSDI 2022): the actions of an undisturbed run are recorded, and for each of them one run is
+made in which the operator dies right before it, and one right after.
 """
 
 import asyncio
