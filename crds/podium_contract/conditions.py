@@ -65,6 +65,8 @@ class Reason(StrEnum):
     """The command ended well but never reported the objective's metric."""
     MAX_RETRIES_EXCEEDED = "MaxRetriesExceeded"
     """It was disrupted more often than `maxRetries` allows."""
+    DELETED = "Deleted"
+    """Somebody deleted its Trial; what it reported is kept."""
 
 
 class ConditionType(StrEnum):

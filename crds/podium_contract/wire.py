@@ -123,6 +123,6 @@ class TrialRecord(OpenModel):
     parent: Parent | None = None
     origin: str = ""
     judged_step: NonNegativeInt | None = None
-    """The step at which it was stopped; None when no verdict stopped it."""
+    """The step at which it was stopped, or reached the target; later reports decide nothing."""
     observations: tuple[Observation, ...] = ()
     """One per step, in order of steps: of several reports the one of the latest attempt, then sequence."""

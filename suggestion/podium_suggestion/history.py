@@ -117,8 +117,8 @@ class History:
         self.objectives = tuple(objectives)
         self.constraints = tuple(constraints)
         self.trials: dict[int, TrialHistory] = {}
-        self.revision = 0
-        """Grows with every change: while it stands still, what was computed from the history holds."""
+        self._log: list[int] = []
+        """Number of the trial that changed, change by change."""
         self._table = _Table(space.dimension, len(self.objectives))
 
     def __len__(self) -> int:
@@ -204,12 +204,15 @@ class History:
         steps, losses = zip(*points, strict=True) if points else ((), ())
         return np.array(steps, dtype=np.int64), np.array(losses, dtype=np.float64)
 
-    def latest(self, number: int) -> dict[str, float]:
-        """Return the latest counting value of each metric of the objectives and constraints that a trial reported."""
+    def latest(self, number: int, budget: int | None = None) -> dict[str, float]:
+        """Return the latest counting value of each metric of the objectives and constraints that a trial reported.
+
+        With a budget: as it was after that many steps.
+        """
         trial = self.trials[number]
         wanted = {objective.metric for objective in self.objectives} | {bound.metric for bound in self.constraints}
         values: dict[str, float] = {}
-        for step in trial.steps_down():
+        for step in trial.steps_down(budget):
             metrics = trial.observations[step].metrics
             values = {metric: metrics[metric] for metric in wanted if metric in metrics} | values
             if len(values) == len(wanted):
@@ -217,6 +220,15 @@ class History:
         return values
 
     # --- what algorithms read: all trials at once --------------------------------------------------------------
+
+    @property
+    def revision(self) -> int:
+        """Grows with every change: the same revision means the same history, so what was computed from it still holds."""
+        return len(self._log)
+
+    def changed_since(self, revision: int) -> set[int]:
+        """Return the numbers of the trials that have changed since a revision: all that a cache has to look at again."""
+        return set(self._log[revision:]) if revision else set(self.trials)
 
     @property
     def rows(self) -> int:
@@ -316,7 +328,7 @@ class History:
         table.decided[row] = trial.is_decided
         for budget, losses in table.budgets.items():
             losses[row] = self._loss_at(trial, budget)
-        self.revision += 1
+        self._log.append(trial.number)
 
     def _loss_at(self, trial: TrialHistory, budget: int) -> float:
         has_got_there = trial.step >= budget or trial.phase is Phase.SUCCEEDED

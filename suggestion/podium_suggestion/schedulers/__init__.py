@@ -1,1 +1,28 @@
 """Schedulers: how much to spend on each trial. One file each; `make_scheduler` is the only way to get one."""
+
+from typing import assert_never
+
+from podium_contract.algorithms import AshaScheduler, HalvingScheduler, MedianScheduler, NoScheduler
+from podium_contract.experiment import ExperimentSpec
+from podium_suggestion.schedulers.asha import Asha
+from podium_suggestion.schedulers.base import Scheduler
+from podium_suggestion.schedulers.halving import Halving
+from podium_suggestion.schedulers.median import MedianStopping
+from podium_suggestion.schedulers.none import Unscheduled
+from podium_suggestion.schedulers.wording import Wording
+
+
+def make_scheduler(spec: ExperimentSpec) -> Scheduler:
+    """Return the scheduler that a spec asks for."""
+    wording = Wording(spec.objectives[0], spec.scheduler.resource)
+    match spec.scheduler:
+        case NoScheduler() as wanted:
+            return Unscheduled(wanted)
+        case MedianScheduler() as wanted:
+            return MedianStopping(wanted, wording)
+        case HalvingScheduler() as wanted:
+            return Halving(wanted, wording, spec.max_trials)
+        case AshaScheduler() as wanted:
+            return Asha(wanted, wording)
+        case unknown:
+            assert_never(unknown)

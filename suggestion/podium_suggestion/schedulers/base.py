@@ -1,7 +1,7 @@
 """What every scheduler is: budgets for new trials, a judgement at each report, and moves for free slots.
 
-Schedulers are pure functions of the history. They never wait: `next_move` with nothing to promote returns None, and the
-engine gives the slot to a new trial.
+Schedulers are pure functions of the history (caches apart). They never wait: `next_move` with nothing to promote returns
+None, and the engine gives the slot to a new trial.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,11 @@ class Scheduler(Protocol):
         ...
 
     def next_move(self, history: History, more_trials: bool) -> Promote | None:
-        """Return the promotion that a free slot should go to, or None. `more_trials`: whether new trials may still come."""
+        """Return the promotion that a free slot should go to, or None. `more_trials`: whether new ones may still come."""
+        ...
+
+    def dismissals(self, history: History, more_trials: bool) -> tuple[Stop, ...]:
+        """Return stops for the resting trials that can never be promoted any more."""
         ...
 
     def rungs(self, history: History) -> tuple[RungStatus, ...]:

@@ -1,0 +1,98 @@
+"""Asynchronous successive halving, the form that promotes (Li et al., 2020, "A System for Massively Parallel
+Hyperparameter Tuning", algorithm 2).
+
+Whenever a slot is free, the highest rung whose best 1/eta has a member that still rests there sends it on; if there is
+none, a new trial starts at the lowest rung. Nothing waits for anybody, so stragglers and failures cost only themselves.
+
+Where the paper is silent:
+
+- The n of a rung, of which the best floor(n / eta) go on, counts every trial that has reached it, later failures
+  included. A trial that failed, or ended without going on, gives its place to the next best.
+- A trial without a finite loss at the rung is never promoted; one that breaks a constraint ranks after all that do not.
+- When no trial can come any more and nothing trains, the leader is trained in full (`finishBest`), unless a fully trained
+  trial was better than the leader when both had trained as long: then training on is known not to pay. So at most one
+  trial per rung is finished this way.
+"""
+
+import numpy as np
+
+from podium_contract.algorithms import AshaScheduler
+from podium_contract.experiment import RungStatus
+from podium_contract.wire import Promote, Stop
+from podium_suggestion.history import History
+from podium_suggestion.rungs import rung_budgets
+from podium_suggestion.schedulers.base import Start
+from podium_suggestion.schedulers.ladder import RungView, rung_statuses, view_rung
+from podium_suggestion.schedulers.wording import Wording
+
+
+class Asha:
+    """Promotes whenever a rung's best share has a new member."""
+
+    def __init__(self, settings: AshaScheduler, wording: Wording) -> None:
+        self._eta = settings.settings.reduction_factor
+        self._finishes_best = settings.settings.finish_best
+        self._budgets = rung_budgets(settings.min, settings.max, self._eta)
+        self._wording = wording
+
+    def start(self, history: History, number: int) -> Start:  # noqa: ARG002  (the same for every trial)
+        return Start(self._budgets[0])
+
+    def judge(self, history: History, number: int, step: int) -> Stop | None:  # noqa: ARG002  (rungs decide)
+        return None
+
+    def next_move(self, history: History, more_trials: bool) -> Promote | None:
+        # Higher rungs first, so that a promotion is not starved by new trials.
+        for budget, target in reversed(list(zip(self._budgets, self._budgets[1:], strict=False))):
+            promotion = self._promotion(view_rung(history, budget), target)
+            if promotion is not None:
+                return promotion
+        if self._finishes_best and not more_trials and not history.pending.any():
+            return self._finish(history)
+        return None
+
+    def dismissals(self, history: History, more_trials: bool) -> tuple[Stop, ...]:
+        """Nobody is dismissed while anything may still change: a rung's best share grows with every arrival."""
+        if more_trials or history.pending.any() or self.next_move(history, more_trials) is not None:
+            return ()
+        return tuple(
+            self._dismissal(history, rung, int(row))
+            for rung in (view_rung(history, budget) for budget in self._budgets[:-1])
+            for row in np.flatnonzero(rung.resting)
+        )
+
+    def rungs(self, history: History) -> tuple[RungStatus, ...]:
+        return rung_statuses(history, self._budgets)
+
+    def _promotion(self, rung: RungView, target: int) -> Promote | None:
+        if not rung.resting.any():
+            return None
+        reached = int(np.count_nonzero(rung.reached))
+        best = rung.ranked(rung.is_able)[: reached // self._eta]
+        waiting = best[rung.resting[best]]
+        if not waiting.size:
+            return None
+        row = int(waiting[0])
+        reason = self._wording.is_inside(float(rung.loss[row]), rung.budget, self._eta, reached)
+        return Promote(trial=row + 1, target=target, reason=reason)
+
+    def _finish(self, history: History) -> Promote | None:
+        """Return the promotion of the leader to the top, when it rests below and training on may pay."""
+        losses = history.loss[:, 0]
+        standing = np.flatnonzero(np.isfinite(losses) & (history.violations == 0))
+        if not standing.size:
+            return None
+        leader = int(standing[np.lexsort((-history.step[standing], losses[standing]))[0]])
+        budget, top = int(history.target[leader]), self._budgets[-1]
+        if budget not in self._budgets[:-1]:
+            return None
+        rung, is_finished = view_rung(history, budget), history.step >= top
+        if not rung.resting[leader] or np.any(rung.loss[is_finished] < rung.loss[leader]):
+            return None
+        reason = f"{self._wording.at(float(rung.loss[leader]), budget)} leads, and nothing else is left to train"
+        return Promote(trial=leader + 1, target=top, reason=reason)
+
+    def _dismissal(self, history: History, rung: RungView, row: int) -> Stop:
+        reached = int(np.count_nonzero(rung.reached))
+        reason = self._wording.is_outside(float(rung.loss[row]), rung.budget, self._eta, reached)
+        return Stop(trial=row + 1, step=int(history.step[row]), reason=reason)

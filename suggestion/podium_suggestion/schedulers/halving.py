@@ -1,0 +1,120 @@
+"""Successive halving in brackets (Jamieson and Talwalkar, 2016).
+
+A bracket of trials starts together at the lowest rung. When every trial of a rung has reached it or ended, they are ranked;
+the best 1/eta, at least one, go on to the next rung, and the others are stopped. A trial that failed counts as the worst,
+so failures do not hold a rung up; while a bracket waits for stragglers new trials start the next bracket, so that no slot
+idles. When no more trials can come, the bracket that they would have filled goes on with those that it has.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from podium_contract.algorithms import HalvingScheduler
+from podium_contract.experiment import RungStatus
+from podium_contract.lifecycle import FINAL, Phase
+from podium_contract.wire import Promote, Stop
+from podium_suggestion.history import BoolArray, History
+from podium_suggestion.rungs import full_bracket_size, rung_budgets, survivors
+from podium_suggestion.schedulers.base import Start
+from podium_suggestion.schedulers.ladder import RungView, rung_statuses, view_rung
+from podium_suggestion.schedulers.wording import Wording
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """A rung of a bracket that everybody has reached or dropped out of."""
+
+    rung: RungView
+    trials: int
+    going_on: list[int]
+    """Rows that rest there and are to be promoted, best first."""
+    dismissed: list[int]
+    """Rows that rest there and are not."""
+
+
+class Halving:
+    """Ranks full rungs, promotes the best share and stops the rest."""
+
+    def __init__(self, settings: HalvingScheduler, wording: Wording, max_trials: int) -> None:
+        self._eta = settings.settings.reduction_factor
+        self._budgets = rung_budgets(settings.min, settings.max, self._eta)
+        self._size = settings.settings.bracket_size or min(full_bracket_size(self._budgets, self._eta), max_trials)
+        self._wording = wording
+
+    def start(self, history: History, number: int) -> Start:  # noqa: ARG002  (numbers are given in order)
+        return Start(self._budgets[0], self._open_bracket(history))
+
+    def judge(self, history: History, number: int, step: int) -> Stop | None:  # noqa: ARG002  (rungs decide)
+        return None
+
+    def next_move(self, history: History, more_trials: bool) -> Promote | None:
+        for ranking, target in self._rankings(history, more_trials):
+            if ranking.going_on:
+                row = ranking.going_on[0]
+                loss, budget = float(ranking.rung.loss[row]), ranking.rung.budget
+                reason = self._wording.is_inside(loss, budget, self._eta, ranking.trials)
+                return Promote(trial=row + 1, target=target, reason=reason)
+        return None
+
+    def dismissals(self, history: History, more_trials: bool) -> tuple[Stop, ...]:
+        return tuple(
+            self._dismissal(history, ranking, row)
+            for ranking, _ in self._rankings(history, more_trials)
+            for row in ranking.dismissed
+        )
+
+    def rungs(self, history: History) -> tuple[RungStatus, ...]:
+        return rung_statuses(history, self._budgets)
+
+    def _open_bracket(self, history: History) -> int:
+        """Return the bracket that the next trial joins: the latest one, unless it is full or was ranked already."""
+        if not history.rows:
+            return 0
+        latest = int(history.bracket.max())
+        members = _members(history, latest)
+        was_ranked = members & ((history.target > self._budgets[0]) | history.in_phase(Phase.PRUNED))
+        return latest if np.count_nonzero(members) < self._size and not was_ranked.any() else latest + 1
+
+    def _rankings(self, history: History, more_trials: bool) -> list[tuple[_Ranking, int]]:
+        """Return every rung that is decided and has trials resting, with the budget above it; higher rungs first."""
+        rankings = []
+        for budget, target in reversed(list(pairwise(self._budgets))):
+            rung = view_rung(history, budget)
+            for bracket in np.unique(history.bracket[rung.resting]):
+                members = _members(history, int(bracket))
+                if self._is_full(members, int(bracket), history, more_trials) and self._is_settled(
+                    history, rung, members
+                ):
+                    rankings.append((self._rank(history, rung, members), target))
+        return rankings
+
+    def _is_full(self, members: BoolArray, bracket: int, history: History, more_trials: bool) -> bool:
+        """Answer whether no trial will join a bracket any more."""
+        size = int(np.count_nonzero(members))
+        return not more_trials or size >= self._size or bracket < self._open_bracket(history)
+
+    def _is_settled(self, history: History, rung: RungView, members: BoolArray) -> bool:
+        """Answer whether each member has reached the rung or ended, and none can still rise to it."""
+        has_ended = history.in_phase(*FINAL)
+        is_here = has_ended | rung.promoted | rung.resting
+        return bool(np.all(is_here[members]))
+
+    def _rank(self, history: History, rung: RungView, members: BoolArray) -> _Ranking:
+        """Rank those who were given the rung's budget; places of those who went on before are taken."""
+        competing = members & (history.target >= rung.budget)
+        trials = int(np.count_nonzero(competing))
+        places = survivors(trials, self._eta) - int(np.count_nonzero(members & rung.promoted))
+        going_on = rung.ranked(members & rung.resting)[: max(places, 0)]
+        dismissed = np.setdiff1d(np.flatnonzero(members & rung.resting), going_on)
+        return _Ranking(rung, trials, going_on.tolist(), dismissed.tolist())
+
+    def _dismissal(self, history: History, ranking: _Ranking, row: int) -> Stop:
+        loss, budget = float(ranking.rung.loss[row]), ranking.rung.budget
+        reason = self._wording.is_outside(loss, budget, self._eta, ranking.trials)
+        return Stop(trial=row + 1, step=int(history.step[row]), reason=reason)
+
+
+def _members(history: History, bracket: int) -> BoolArray:
+    return np.asarray(history.known & (history.bracket == bracket))
