@@ -85,7 +85,7 @@ class _NumericParameter(_ParameterBase):
             )
         if step is not None and step <= 0:
             raise ValueError(f"step must be positive, got step={step:g}; remove it or give a positive step")
-        if step is not None and step > high - low:
+        if step is not None and _decimal(step) > _decimal(high) - _decimal(low):
             raise ValueError(f"step must not exceed max - min, got step={step:g}; use a smaller step")
 
 
