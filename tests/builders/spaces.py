@@ -58,6 +58,6 @@ def with_trial(
     for step, loss in enumerate(curve, start=1):
         history.observe(trial.number, a_report(step, loss=loss))
     if metrics:
-        history.observe(trial.number, a_report(len(curve) + 1, **metrics))
+        history.observe(trial.number, Observation(attempt=1, step=len(curve) + 1, metrics=metrics))
     history.settle(trial.number, phase or (Phase.SUCCEEDED if curve or metrics else Phase.RUNNING))
     return trial
