@@ -1,5 +1,6 @@
 """One run of a trial, from start to exit code: parameters in; reports, checkpoints and a termination message out."""
 
+import operator
 import os
 import pickle
 import signal
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, SupportsIndex
 
 from podium_contract.reports import TERMINATION_MESSAGE_LIMIT
 from podium_contract.runtime import ExitCode
@@ -110,29 +111,28 @@ class Trial:
             step += 1
             yield step
 
-    def report(self, step: int, metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+    def report(self, step: SupportsIndex, metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
         """Report metrics of a step, by name or as a mapping. A later report of the same step replaces what it repeats.
 
         NaN and infinity are allowed: Podium keeps them and ranks them last. Raises TypeError for anything but numbers.
         """
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-            raise TypeError(f"a step must be a whole number from 0, got {step!r}; count epochs, trees or batches")
-        observation = self._journal.add(
-            step, checked_metrics({**(metrics or {}), **named}), time.monotonic() - self._began
-        )
+        number = _whole_step(step)
+        checked = checked_metrics({**(metrics or {}), **named})
+        observation = self._journal.add(number, checked, time.monotonic() - self._began)
         if not self._settings.is_managed:
             values = "  ".join(f"{name}={value:g}" for name, value in observation.metrics.items())
-            print(f"{self._settings.resource} {step}: {values}", flush=True)  # noqa: T201  (nobody else tells)
+            print(f"{self._settings.resource} {number}: {values}", flush=True)  # noqa: T201  (nobody else tells)
 
-    def save(self, step: int, state: Any) -> None:
+    def save(self, step: SupportsIndex, state: Any) -> None:
         """Store a checkpoint of `state` (anything that pickles) as of `step`, together with the reports made so far.
 
         Report a step before saving it: a step that is saved is not trained again. Raises CheckpointError when the disk
         refuses; the earlier checkpoint is then intact.
         """
         payload = pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
-        write_checkpoint(self._settings.checkpoints, step, payload, self._journal.up_to(step))
-        self._saved_step = step
+        number = _whole_step(step)
+        write_checkpoint(self._settings.checkpoints, number, payload, self._journal.up_to(number))
+        self._saved_step = number
 
     def _last_checkpoint(self) -> Checkpoint | None:
         own = read_checkpoint(self._settings.checkpoints)
@@ -159,3 +159,14 @@ class Trial:
                 message = f"{message}\n{line}" if message else line
         with suppress(OSError):  # a full disk must not hide how the training ended
             self._settings.termination_log.write_text(message, encoding="utf-8")
+
+
+def _whole_step(step: SupportsIndex) -> int:
+    """Return a step as an int (numpy's whole numbers are welcome); raises TypeError or ValueError for any other."""
+    try:
+        number = operator.index(step)
+    except TypeError:
+        raise TypeError(f"a step must be a whole number, got {step!r}; count epochs, trees or batches") from None
+    if number < 0:
+        raise ValueError(f"a step must not be negative, got {number}; count from 1")
+    return number
