@@ -7,14 +7,14 @@ were spread over exchanges: steps are judged in their order, and after a stop at
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from podium_contract.conditions import Reason
 from podium_contract.experiment import ExperimentSpec, immutable_change
 from podium_contract.lifecycle import FINAL, Phase
 from podium_contract.wire import Advice, AdviceRequest, Assignment, Stop, TrialFacts, TrialRecord, Verdict
 from podium_suggestion.history import TrialHistory
-from podium_suggestion.ledger import Ledger
+from podium_suggestion.ledger import Entries, Ledger
 from podium_suggestion.samplers import make_sampler
 from podium_suggestion.samplers.base import Exhausted, Sampler, trial_rng
 from podium_suggestion.schedulers import make_scheduler
@@ -44,8 +44,10 @@ class ImmutableSpecError(ValueError):
 class Engine:
     """Advises any number of experiments. Safe to share between threads: exchanges of one experiment take turns."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, watch: Callable[[Entries], None] | None = None) -> None:
+        """`watch` is told what each exchange changed, after it was stored."""
         self._store = store
+        self._watch = watch
         self._desks: dict[str, Desk] = {}
         self._turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         self._taking_turns = threading.Lock()
@@ -110,6 +112,8 @@ class Engine:
         )
         desk.ledger.revision = self._store.save(key, changes)
         self._desks[key] = desk
+        if self._watch is not None:
+            self._watch(entries)
         return advice
 
     def _open(self, key: str) -> "Desk | None":

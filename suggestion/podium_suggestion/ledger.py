@@ -27,6 +27,13 @@ class Entries:
     acknowledged: frozenset[int]
     observations: list[tuple[int, Observation]]
     verdicts: list[GivenVerdict]
+    started: list[int]
+    """Trials made, by number."""
+
+    @property
+    def given(self) -> list[Verdict]:
+        """Verdicts that are new, not merely acknowledged."""
+        return [given.verdict for given in self.verdicts if not given.is_acknowledged]
 
 
 class Ledger:
@@ -51,6 +58,7 @@ class Ledger:
         self._changed: set[int] = set()
         self._new_observations: dict[tuple[int, int], Observation] = {}
         self._new_verdicts: dict[tuple[int, str, int], GivenVerdict] = {}
+        self._started: list[int] = []
         for given in self._verdicts.values():
             if not given.is_acknowledged:
                 self._outstanding.setdefault(given.verdict.trial, []).append(given)
@@ -136,6 +144,7 @@ class Ledger:
         """Make a new trial, to be advised until facts mention it."""
         number = self.next_number
         self.add(TrialHistory(number, assignment, target=start.target, bracket=start.bracket, origin=origin))
+        self._started.append(number)
 
     def restore(self, facts: TrialFacts) -> None:
         """Take in a trial that the store has lost, from what the operator knows of it."""
@@ -220,8 +229,9 @@ class Ledger:
             acknowledged=frozenset(self._changed & self._acknowledged),
             observations=[(number, self._new_observations[number, step]) for number, step in reported],
             verdicts=list(self._new_verdicts.values()),
+            started=self._started,
         )
-        self._changed, self._new_observations, self._new_verdicts = set(), {}, {}
+        self._changed, self._new_observations, self._new_verdicts, self._started = set(), {}, {}, []
         return entries
 
     def _give(self, verdict: Verdict) -> None:

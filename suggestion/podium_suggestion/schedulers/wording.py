@@ -20,7 +20,7 @@ class Wording:
         if not math.isfinite(loss):
             return f"no usable {self.objective.metric}"
         value = -loss if self.objective.goal == "maximize" else loss
-        return f"{self.objective.metric} {value:.4g}"
+        return f"{self.objective.metric} {value:.5g}"
 
     def at(self, loss: float, step: int) -> str:
         """Return "loss 0.41 at epoch 9"."""
