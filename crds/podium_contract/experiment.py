@@ -19,7 +19,7 @@ from pydantic import (
 
 from podium_contract.algorithms import NoScheduler, Scheduler, Search, TpeSearch
 from podium_contract.conditions import Condition
-from podium_contract.model import Model, Number, OpenModel
+from podium_contract.model import FieldError, Model, Number, OpenModel
 from podium_contract.names import API_VERSION, DNS_LABEL
 from podium_contract.parameters import (
     Parameter,
@@ -126,7 +126,8 @@ class LogMetrics(_Metrics):
             ) from None
         if not {"metric", "value"} <= groups:
             raise ValueError(
-                f"pattern needs the groups 'metric' and 'value', got {sorted(groups)}; write (?P<metric>...) and (?P<value>...)"
+                f"pattern needs the groups 'metric' and 'value', got {sorted(groups)}; "
+                "write (?P<metric>...) and (?P<value>...)"
             )
         return self
 
@@ -134,12 +135,32 @@ class LogMetrics(_Metrics):
 MetricsSource = Annotated[SdkMetrics | PrometheusMetrics | LogMetrics, Field(discriminator="source")]
 
 
+class CheckpointClaim(Model):
+    """A PersistentVolumeClaim: one that is made for the experiment, or one that exists."""
+
+    storage: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$")] | None = None
+    """Make a claim of this size: 10Gi. It is deleted with the experiment."""
+    storage_class_name: str | None = None
+    """Of the claim that is made; absent: the cluster's default."""
+    access_modes: list[Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]] | None = None
+    """Of the claim that is made; absent: ReadWriteOnce."""
+    claim_name: str | None = None
+    """Use this claim, which stays when the experiment goes."""
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Self:
+        if (self.storage is None) == (self.claim_name is None):
+            raise ValueError(
+                f"a claim has either storage or claimName, got storage={self.storage}, claimName={self.claim_name}; give one"
+            )
+        return self
+
+
 class Checkpoints(Model):
     """Where checkpoints live on a cluster; a laptop keeps them in the results folder."""
 
-    persistent_volume_claim: dict[str, Any]
-    """`{storage: 10Gi}` makes a claim for the experiment (optionally with storageClassName, accessModes);
-    `{claimName: name}` uses one that exists."""
+    persistent_volume_claim: CheckpointClaim
+    """The volume that outlives the pods: each trial has a folder on it."""
 
 
 class TrialSpecTemplate(Model):
@@ -200,7 +221,7 @@ class ExperimentSpec(Model):
         by_name = {parameter.name: parameter for parameter in in_dependency_order(parameters)}
         for parameter in parameters:
             for parent, condition in parameter.when.items():
-                _check_condition(parameter.name, by_name[parent], condition)
+                _check_condition(f"[{parameters.index(parameter)}].when.{parent}", by_name[parent], condition)
         return parameters
 
     @field_validator("objectives")
@@ -215,28 +236,31 @@ class ExperimentSpec(Model):
         container = trial_container(self.trial.template, self.trial.container)
         for place, name in placeholders_of(container):
             if name not in known:
-                raise ValueError(
-                    f"a placeholder names a parameter, got ${{{name}}} in {place} of the trial's container; "
-                    f"known: {', '.join(sorted(known))} (write $${{{name}}} for the text itself)"
+                raise FieldError(
+                    f".trial.template.spec.containers.{place}",
+                    f"a placeholder names a parameter, got ${{{name}}}; known: {', '.join(sorted(known))} "
+                    f"(write $${{{name}}} for the text itself)",
                 )
         if len(self.objectives) > 1 and self.scheduler.algorithm != "none":
-            raise ValueError(
+            raise FieldError(
+                ".scheduler",
                 f"a scheduler ranks trials by one objective, got {len(self.objectives)} with "
-                f"scheduler={self.scheduler.algorithm}; remove the scheduler or turn objectives into constraints"
+                f"algorithm={self.scheduler.algorithm}; remove the scheduler or turn objectives into constraints",
             )
         if isinstance(self.trial.metrics, PrometheusMetrics):
             for metric in self.metric_names:
                 if metric not in self.trial.metrics.series:
-                    raise ValueError(
-                        f"every metric of an objective or constraint needs a series, got none for '{metric}'; "
-                        "add it to trial.metrics.series"
+                    raise FieldError(
+                        ".trial.metrics.series",
+                        f"every metric of an objective or constraint needs a series, got none for '{metric}'; add it",
                     )
         return self
 
     @property
     def metric_names(self) -> list[str]:
         """The metrics that matter: of the objectives, then of the constraints, each once."""
-        return list(dict.fromkeys(item.metric for item in (*self.objectives, *self.constraints)))
+        metrics = [objective.metric for objective in self.objectives]
+        return list(dict.fromkeys(metrics + [constraint.metric for constraint in self.constraints]))
 
 
 MUTABLE_FIELDS = frozenset({"max_trials", "parallelism", "max_failed_trials", "active_deadline_seconds", "suspend"})
@@ -357,17 +381,15 @@ def _refuse_twice(what: str, names: list[str]) -> None:
         raise ValueError(f"{what} must be distinct, got '{name}' {count} times; rename or remove all but one")
 
 
-def _check_condition(child: str, parent: Parameter, condition: Range | list[JsonValue]) -> None:
+def _check_condition(path: str, parent: Parameter, condition: Range | list[JsonValue]) -> None:
     if isinstance(condition, Range):
         if parent.type not in ("float", "int"):
-            raise ValueError(
-                f"a range condition needs a float or int parent, got {parent.type} '{parent.name}' in '{child}'; "
-                "list the values instead"
+            raise FieldError(
+                path, f"a range condition needs a float or int parent, got {parent.type}; list the values instead"
             )
         return
     for value in condition:
         if not parent.contains(value):
-            raise ValueError(
-                f"when lists values of the parent, got {json.dumps(value)} of '{parent.name}' in '{child}'; "
-                "choose values that the parent can take"
+            raise FieldError(
+                path, f"a condition lists values of its parent, got {json.dumps(value)}; choose values that it can take"
             )

@@ -5,15 +5,22 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from podium_contract.algorithms import SCHEDULERS, SEARCHES
+from podium_contract.algorithms import SCHEDULERS, SEARCHES, algorithm_name
 from podium_contract.experiment import Experiment
+from podium_contract.model import FieldError
 from podium_contract.names import API_VERSION
+
+_TAGS = frozenset(
+    {algorithm_name(model) for model in (*SEARCHES, *SCHEDULERS)}
+    | {"float", "int", "ordinal", "categorical", "sdk", "prometheus", "log"}
+)
+"""What pydantic puts into a location to say which member of a union it tried."""
 
 
 @dataclass(frozen=True)
@@ -81,34 +88,29 @@ def faults_of(error: ValidationError, data: Any) -> list[Fault]:
     """Return pydantic's errors in Podium's words, each place once."""
     faults: dict[str, Fault] = {}
     for detail in error.errors(include_url=False):
-        path = _path(detail["loc"], data)
+        cause = detail.get("ctx", {}).get("error")
+        path = _path(detail["loc"], data) + (cause.path if isinstance(cause, FieldError) else "")
         faults.setdefault(path, Fault(path, _message(detail)))
     return list(faults.values())
 
 
 def _path(location: tuple[int | str, ...], data: Any) -> str:
-    """Return the location as a user would write it: union tags, which are no fields, are left out."""
+    """Return the location as a user would write it, without the union tags that pydantic puts in between.
+
+    A part is a field when the data has it; where the data ends, only a missing field's name can follow.
+    """
     path, here = "", data
     for index, part in enumerate(location):
         if isinstance(part, int):
             path += f"[{part}]"
             here = here[part] if isinstance(here, list) and part < len(here) else None
-        elif isinstance(here, dict) and part in here:
+            continue
+        is_field = isinstance(here, dict) and part in here
+        is_missing_field = isinstance(here, dict) and index == len(location) - 1 and part not in _TAGS
+        if is_field or is_missing_field:
             path += f".{part}" if path else part
-            here = here[part]
-        elif index == len(location) - 1 and not _is_tag(part, here):
-            path += f".{part}" if path else part
+            here = here.get(part)
     return path
-
-
-def _is_tag(part: str, here: Any) -> bool:
-    return (
-        isinstance(here, dict)
-        and part
-        in {here.get(key) for key in ("type", "algorithm", "source")}
-        | {"Range", "list[json-or-python[json=JsonValue,python=any]]"}
-        or not isinstance(here, dict)
-    )
 
 
 def _message(detail: ErrorDetails) -> str:
@@ -162,11 +164,6 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 class _StrictLoader(yaml.SafeLoader):
     """YAML as Kubernetes reads it: 1e-5 is a number, a key given twice is a fault, and dates stay text."""
 
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key in keys:
@@ -175,6 +172,10 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),

@@ -47,6 +47,14 @@ def number_to_json(value: float) -> float | str:
     return "Infinity" if value > 0 else "-Infinity"
 
 
+class FieldError(ValueError):
+    """A rule broken at a field below the model that checks it: `path` leads there, as `[2].when` or `.max`."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 Number = Annotated[
     float,
     BeforeValidator(number_from_json),

@@ -1,10 +1,11 @@
 """What things are called: API group, objects, labels, folders. Every name is built, and taken apart again, here only."""
 
 import re
+from typing import Literal
 
 GROUP = "podium.dev"
 VERSION = "v1alpha1"
-API_VERSION = "podium.dev/v1alpha1"
+API_VERSION: Literal["podium.dev/v1alpha1"] = "podium.dev/v1alpha1"
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
 LABEL_EXPERIMENT = f"{GROUP}/experiment"
@@ -19,7 +20,7 @@ _RUN_NAME = re.compile(r"^(?P<trial>.+-[0-9]{5,})-(?P<attempt>[0-9]+)$")
 
 
 def trial_name(experiment: str, number: int) -> str:
-    """Return the name of a trial: trial_name("digits", 7) is "digits-00007"."""
+    """Return the name of a trial: digits-00007 for number 7 of the experiment "digits"."""
     return f"{experiment}-{number:05d}"
 
 
@@ -32,7 +33,7 @@ def parse_trial_name(name: str) -> tuple[str, int]:
 
 
 def run_name(experiment: str, number: int, attempt: int) -> str:
-    """Return the name of a trial's run (pod or process): run_name("digits", 7, 2) is "digits-00007-2"."""
+    """Return the name of a trial's run (pod or process): digits-00007-2 for its second."""
     return f"{trial_name(experiment, number)}-{attempt}"
 
 

@@ -9,9 +9,9 @@ import math
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FiniteFloat, JsonValue, StrictInt, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, JsonValue, StrictInt, model_validator
 
-from podium_contract.model import Model
+from podium_contract.model import FieldError, Model
 
 Scale = Literal["linear", "log", "logit"]
 Assignment = dict[str, Any]
@@ -42,6 +42,17 @@ Condition = Range | Annotated[list[JsonValue], Field(min_length=1)]
 """When a parent has one of the listed values, or lies in the range."""
 
 
+def _condition_from_plain(condition: Any) -> Any:
+    """Decide between the two forms of a condition, so that a fault is told once and in the user's terms."""
+    if isinstance(condition, dict):
+        return Range.model_validate(condition)
+    if not isinstance(condition, Range) and not (isinstance(condition, list) and condition):
+        raise ValueError(
+            f"a condition is a list of values or a range, got {_show(condition)}; write [a, b] or {{min: 1, max: 2}}"
+        )
+    return condition
+
+
 def condition_holds(condition: Condition, value: Any) -> bool:
     """Answer whether an active parent's `value` satisfies `condition`."""
     if isinstance(condition, Range):
@@ -61,8 +72,8 @@ def same_value(left: Any, right: Any) -> bool:
 class _ParameterBase(Model):
     name: Annotated[str, Field(pattern=PARAMETER_NAME)]
     """The name by which the trial receives the value, and which `${name}` stands for."""
-    when: dict[str, Condition] = {}
-    """The parameter exists only while every named parent is active and has one of the listed values (or lies in the range)."""
+    when: dict[str, Annotated[Condition, BeforeValidator(_condition_from_plain)]] = {}
+    """The parameter exists only while every named parent is active and has a listed value, or lies in the range."""
 
     def contains(self, value: Any) -> bool:
         """Answer whether `value` is one this parameter can take."""
@@ -78,7 +89,7 @@ class _NumericParameter(_ParameterBase):
             raise ValueError(f"min < max must hold, got min={low:g}, max={high:g}; swap the bounds or widen the range")
         if self.scale == "log" and low <= 0:
             raise ValueError(f"a log scale needs min > 0, got min={low:g}; raise min or use scale: linear")
-        if self.scale == "logit" and not (0 < low and high < 1):
+        if self.scale == "logit" and not (low > 0 and high < 1):
             raise ValueError(
                 f"a logit scale needs 0 < min and max < 1, got min={low:g}, max={high:g}; tighten the range "
                 "or use scale: linear"
@@ -179,7 +190,7 @@ class _ChoiceParameter(_ParameterBase):
         for index, value in enumerate(self.values):
             if any(same_value(value, earlier) for earlier in self.values[:index]):
                 raise ValueError(f"values must be distinct, got {_show(value)} twice; remove one")
-            if value is None or isinstance(value, float) and not math.isfinite(value):
+            if value is None or (isinstance(value, float) and not math.isfinite(value)):
                 raise ValueError(f"a value must be a finite scalar or a list, got {_show(value)}; use a string instead")
         _check_default(self, self.default)
         return self
@@ -228,9 +239,10 @@ def in_dependency_order(parameters: list[Parameter]) -> list[Parameter]:
     for parameter in parameters:
         for parent in parameter.when:
             if parent not in by_name:
-                raise ValueError(
+                raise FieldError(
+                    f"[{parameters.index(parameter)}].when",
                     f"when names a parameter of this experiment, got '{parent}' in '{parameter.name}'; "
-                    f"known: {', '.join(by_name)}"
+                    f"known: {', '.join(by_name)}",
                 )
     placed: dict[str, Parameter] = {}
     while len(placed) < len(by_name):

@@ -1,7 +1,8 @@
 """How a trial's reports travel: as Prometheus text while it runs, and as its termination message when it ends.
 
 A Prometheus gauge shows only the latest value, so a scrape that comes late would miss steps. Each recent report is
-therefore also a comment line, `# PODIUM {...}`: Prometheus skips it, the operator reads it, and no label grows with the steps.
+therefore also a comment line, `# PODIUM {...}`: Prometheus skips it, the operator reads it, and no label grows with the
+steps.
 """
 
 import json

@@ -18,8 +18,8 @@ from podium_contract.trial import Observation, Parent
 class TrialFacts(OpenModel):
     """What the operator knows of one trial that the service may not.
 
-    The phase is what the operator saw: Paused when a run ended well before the scheduler's maximum, Succeeded when nothing is
-    left to train, Failed, Killed. A verdict may still turn Paused or Succeeded into Pruned.
+    The phase is what the operator saw: Paused when a run ended well before the scheduler's maximum, Succeeded when nothing
+    is left to train, Failed, Killed. A verdict may still turn Paused or Succeeded into Pruned.
     """
 
     number: PositiveInt
