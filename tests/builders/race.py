@@ -1,0 +1,86 @@
+"""A history and its scheduler, written by hand: trials start, report, rest and fail; moves are carried out."""
+
+from typing import Any
+
+import numpy as np
+
+from builders.experiments import an_experiment_spec
+from podium_contract.lifecycle import Phase
+from podium_contract.trial import Observation
+from podium_contract.wire import Promote, Stop
+from podium_suggestion.history import History, TrialHistory
+from podium_suggestion.schedulers import make_scheduler
+from podium_suggestion.space import Space
+
+
+class Race:
+    """Trials under one scheduler. Losses are given, parameters do not matter."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.spec = an_experiment_spec(**spec)
+        self.scheduler = make_scheduler(self.spec)
+        self.history = History(Space(self.spec.parameters), self.spec.objectives, self.spec.constraints)
+
+    def start(self, trials: int = 1) -> None:
+        for _ in range(trials):
+            number = self.history.rows + 1
+            start = self.scheduler.start(self.history, number)
+            trial = TrialHistory(number, {"lr": 0.001}, target=start.target, bracket=start.bracket)
+            self.history.add(trial)
+            self.history.settle(number, Phase.RUNNING, "Started", "")
+
+    def report(self, number: int, step: int, loss: float, **metrics: float) -> None:
+        observation = Observation(attempt=1, step=step, sequence=step, metrics={"loss": loss, **metrics})
+        self.history.observe(number, observation)
+
+    def rest(self, number: int, loss: float, **metrics: float) -> None:
+        """Train a trial up to its target and pause it there."""
+        target = self.history.trials[number].target
+        assert target is not None
+        self.report(number, target, loss, **metrics)
+        self.history.settle(number, Phase.PAUSED, "RungReached", "")
+
+    def start_and_rest(self, *losses: float) -> None:
+        for loss in losses:
+            self.start()
+            self.rest(self.history.rows, loss)
+
+    def fail(self, number: int) -> None:
+        self.history.settle(number, Phase.FAILED, "ExitCode", "crashed")
+
+    def curve(self, *losses: float) -> None:
+        """Start a trial that reports these losses at steps 1, 2 ... and goes on."""
+        self.start()
+        for step, loss in enumerate(losses, start=1):
+            self.report(self.history.rows, step, loss)
+
+    def judge(self, number: int, step: int) -> Stop | None:
+        return self.scheduler.judge(self.history, number, step)
+
+    def promote(self, *, more_trials: bool = True) -> Promote | None:
+        """Carry out the scheduler's next promotion, if it has one."""
+        move = self.scheduler.next_move(self.history, more_trials)
+        if move is not None:
+            self.history.retarget(move.trial, move.target)
+            self.history.settle(move.trial, Phase.RUNNING, "Promoted", "")
+        return move
+
+    def promote_all(self, *, more_trials: bool = True) -> list[tuple[int, int]]:
+        """Carry out promotions until there are none; returns (trial, target) of each."""
+        moves = []
+        while (move := self.promote(more_trials=more_trials)) is not None:
+            moves.append((move.trial, move.target))
+        return moves
+
+    def dismiss(self, *, more_trials: bool = True) -> list[int]:
+        """Carry out dismissals; returns the trials."""
+        stops = self.scheduler.dismissals(self.history, more_trials)
+        for stop in stops:
+            assert stop.reason
+            self.history.stop(stop.trial, stop.step, stop.reason)
+            self.history.settle(stop.trial, Phase.PRUNED, "StoppedByScheduler", stop.reason)
+        return [stop.trial for stop in stops]
+
+
+INF = float(np.inf)
+NAN = float(np.nan)
