@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -393,15 +394,18 @@ def _upsert(
 ) -> None:
     """Insert rows, or overwrite those of the same key, columns in `keep` apart."""
     batch = list(rows)
-    if not batch:
-        return
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    if batch:
+        connection.execute(_upsert_statement(connection.dialect.name, table, keep), batch)
+
+
+@cache
+def _upsert_statement(dialect: str, table: sql.Table, keep: tuple[str, ...]) -> sql.Insert:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = insert(table)
     changing = [column.name for column in table.columns if not column.primary_key and column.name not in keep]
-    statement = statement.on_conflict_do_update(
+    return statement.on_conflict_do_update(
         index_elements=list(table.primary_key.columns), set_={name: statement.excluded[name] for name in changing}
     )
-    connection.execute(statement, batch)
 
 
 def _trial_row(experiment_id: int, trial: TrialHistory, acknowledged: frozenset[int]) -> dict[str, Any]:

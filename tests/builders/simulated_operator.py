@@ -115,14 +115,14 @@ class SimulatedOperator:
 
     def heed(self, advice: Advice) -> None:
         self.advice = advice
+        for verdict in advice.verdicts:
+            self._heed_verdict(verdict)
         for assignment in advice.assignments:
             if assignment.number not in self.trials:
                 self.trials[assignment.number] = SimulatedTrial(
                     assignment.parameters, assignment.target, assignment.bracket, assignment.origin
                 )
                 self.log.append(f"start {assignment.number} {assignment.parameters} to {assignment.target}")
-        for verdict in advice.verdicts:
-            self._heed_verdict(verdict)
         self._to_mention = {verdict.trial for verdict in advice.verdicts}
 
     def records(self) -> list[TrialRecord]:
