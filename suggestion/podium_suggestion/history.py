@@ -117,6 +117,8 @@ class History:
         self.objectives = tuple(objectives)
         self.constraints = tuple(constraints)
         self.trials: dict[int, TrialHistory] = {}
+        self.tried: set[bytes] = set()
+        """`space.key` of every configuration that a trial has had, however it fared."""
         self._log: list[int] = []
         """Number of the trial that changed, change by change."""
         self._table = _Table(space.dimension, len(self.objectives))
@@ -132,7 +134,10 @@ class History:
             return
         self.trials[trial.number] = trial
         self._table.grow(trial.number)
-        self._table.units[trial.number - 1] = self.space.to_unit(trial.assignment)
+        point = self.space.to_unit(trial.assignment)
+        self._table.units[trial.number - 1] = point
+        if trial.assignment:  # nothing is left of one whose record was lost
+            self.tried.add(self.space.key(point))
         self._refresh(trial)
 
     def observe(self, number: int, observation: Observation) -> bool:

@@ -201,6 +201,10 @@ class Space:
                 assignment[column.parameter.name] = column.from_unit(float(point[position]))
         return assignment
 
+    def sample(self, rng: np.random.Generator) -> Assignment:
+        """Draw uniformly on the cube."""
+        return self.from_unit(rng.random(self.dimension))
+
     def key(self, point: FloatArray) -> bytes:
         """Return what an encoded point, shape (dimension,), shares with every point of its assignment and no other."""
         cells = np.where(np.isnan(point), _INACTIVE_CELL, point)

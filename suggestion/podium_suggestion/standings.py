@@ -15,7 +15,7 @@ import numpy as np
 
 from podium_contract.experiment import ExperimentSpec, Standing
 from podium_suggestion.history import History
-from podium_suggestion.space import FloatArray
+from podium_suggestion.pareto import crowding_distances, non_dominated
 
 PLACES = 3
 """Places on the podium of one objective."""
@@ -68,27 +68,12 @@ def pareto_front(results: Iterable[Result], places: int = FRONT_PLACES) -> list[
     if not ordered:
         return []
     losses = np.array([result.losses for result in ordered])
-    front = _non_dominated(losses)
+    front = np.flatnonzero(non_dominated(losses))
     if len(front) > places:
         spread = crowding_distances(losses[front])
         widest = np.argsort(-spread, kind="stable")[:places]
         front = front[np.sort(widest)]
     return [ordered[index] for index in front]
-
-
-def crowding_distances(losses: FloatArray) -> FloatArray:
-    """Return how alone each point of a front is, shape (n,) from (n, objectives): Deb et al., 2002, NSGA-II.
-
-    For each objective the distance between a point's neighbours, relative to the front's extent; the ends are infinite.
-    """
-    distances = np.zeros(len(losses))
-    for column in losses.T:
-        order = np.argsort(column, kind="stable")
-        extent = column[order[-1]] - column[order[0]]
-        distances[order[[0, -1]]] = np.inf
-        if extent > 0:
-            distances[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / extent
-    return distances
 
 
 def standings(history: History, spec: ExperimentSpec, best: Sequence[Result]) -> tuple[Standing, ...]:
@@ -100,17 +85,3 @@ def standings(history: History, spec: ExperimentSpec, best: Sequence[Result]) ->
         metrics = {name: latest[name] for name in spec.metric_names}
         rows.append(Standing(trial=result.number, parameters=trial.assignment, metrics=metrics, step=result.step))
     return tuple(rows)
-
-
-def _non_dominated(losses: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return the indices of rows that no other row dominates, ascending; rows are in lexicographic order, shape (n, m).
-
-    A row can only be dominated by an earlier one, so one sweep suffices; equal rows do not dominate each other.
-    """
-    alive = np.ones(len(losses), dtype=bool)
-    for index in range(len(losses)):
-        if alive[index]:
-            later = losses[index + 1 :]
-            is_dominated = (later >= losses[index]).all(axis=1) & (later > losses[index]).any(axis=1)
-            alive[index + 1 :] &= ~is_dominated
-    return np.flatnonzero(alive)

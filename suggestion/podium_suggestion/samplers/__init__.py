@@ -1,1 +1,33 @@
 """Samplers: what to try next. One file each; `make_sampler` is the only way to get one."""
+
+from typing import assert_never
+
+from podium_contract.algorithms import GridSearch, RandomSearch, SobolSearch, TpeSearch
+from podium_contract.experiment import ExperimentSpec
+from podium_suggestion.samplers.base import Exhausted, Sampler, trial_rng
+from podium_suggestion.samplers.distinct import DefaultsFirst, Distinct
+from podium_suggestion.samplers.grid import GridSampler
+from podium_suggestion.samplers.random import RandomSampler
+from podium_suggestion.samplers.sobol import SobolSampler
+from podium_suggestion.samplers.tpe import TpeSampler
+from podium_suggestion.space import Space
+
+__all__ = ["Exhausted", "Sampler", "make_sampler", "trial_rng"]
+
+
+def make_sampler(spec: ExperimentSpec, space: Space) -> Sampler:
+    """Return the sampler that an experiment asks for, over the space of its parameters."""
+    search = spec.search
+    sampler: Sampler
+    match search:
+        case GridSearch():
+            return GridSampler(space, spec.max_trials, search.settings.points_per_parameter)
+        case RandomSearch():
+            sampler = RandomSampler(space)
+        case SobolSearch():
+            sampler = SobolSampler(space, search.seed)
+        case TpeSearch():
+            sampler = TpeSampler(space, search.settings, search.seed)
+        case _:
+            assert_never(search)
+    return DefaultsFirst(space, Distinct(space, sampler))

@@ -1,0 +1,76 @@
+"""Which trials did better: one order, best first, over feasible and infeasible, half-trained and finished trials alike.
+
+Feasible trials come first, the others by how far they break the constraints (Deb, "An efficient constraint handling
+method for genetic algorithms", 2000). Within that one objective ranks by loss, several by non-dominated fronts and,
+within a front, by crowding distance (Deb et al., "NSGA-II", 2002).
+
+Trials that were trained for different budgets are never compared by losses of different budgets. BOHB (Falkner et al.,
+2018) models the highest budget alone that has enough trials, and forgets the rest; ranking whatever trained longer
+first would let a trial that was promoted early, out of few, stay ahead of all the good ones that came later. Here the
+order is refined level by level, from the lowest budget up: the trials that reached a level keep the places they have
+won together on the level below, and share them out anew by their losses at this level. So more training decides between
+trials that have it, and a promotion as such is worth nothing.
+"""
+
+import numpy as np
+
+from podium_contract.lifecycle import Phase
+from podium_suggestion.history import History, IntArray
+from podium_suggestion.pareto import crowding_distances, non_dominated
+from podium_suggestion.space import FloatArray
+
+_MOST_LEVELS = 8
+"""Budgets compared at; where trials stopped at more different steps (median stopping), powers of two are taken."""
+
+
+def ranking(history: History, places: int | None = None) -> IntArray:
+    """Return the rows of the trials that can be ranked, best first, shape (k,); ties in order of numbers.
+
+    With `places`, only so many of the first places are sure to be right, which spares work with several objectives.
+    Left out are failed trials, those without a finite loss, and those still on their way to their first level.
+    """
+    if len(history.objectives) == 1:
+        order = _by_levels(history)
+        return order[np.argsort(history.violations[order], kind="stable")]
+    rows = np.flatnonzero(history.usable)
+    is_feasible = history.violations[rows] == 0.0
+    feasible, others = rows[is_feasible], rows[~is_feasible]
+    best = feasible[_by_fronts(history.loss[feasible], places)]
+    return np.concatenate([best, others[np.argsort(history.violations[others], kind="stable")]])
+
+
+def levels(history: History) -> list[int]:
+    """Return the budgets at which trials rest short of the end, ascending: a scheduler's rungs, as far as they matter."""
+    short = history.usable & ~history.in_phase(Phase.SUCCEEDED)
+    steps = np.unique(history.step[short])
+    if len(steps) <= _MOST_LEVELS:
+        return [int(step) for step in steps]
+    powers = 2 ** np.arange(int(steps[-1]).bit_length())
+    return [int(power) for power in powers if power >= steps[0]]
+
+
+def _by_levels(history: History) -> IntArray:
+    is_finished = history.in_phase(Phase.SUCCEEDED)
+    order = np.empty(0, dtype=np.int64)
+    for losses in (*map(history.at, levels(history)), np.where(is_finished, history.loss[:, 0], np.nan)):
+        contends = np.isfinite(losses) & ~history.failed
+        is_placed = np.zeros(history.rows, dtype=np.bool_)
+        is_placed[order] = True
+        order = np.concatenate([order, np.flatnonzero(contends & ~is_placed)])
+        places = np.flatnonzero(contends[order])
+        contenders = order[places]
+        order[places] = contenders[np.argsort(losses[contenders], kind="stable")]
+    return order
+
+
+def _by_fronts(losses: FloatArray, places: int | None) -> IntArray:
+    """Return the order of finite losses, shape (n, objectives): by front, then the least crowded first, shape (n,)."""
+    order: list[IntArray] = []
+    left = np.lexsort(losses.T[::-1])
+    to_place = len(left) if places is None else min(places, len(left))
+    while to_place > 0:
+        is_front = non_dominated(losses[left])
+        front, left = left[is_front], left[~is_front]
+        order.append(front[np.argsort(-crowding_distances(losses[front]), kind="stable")])
+        to_place -= len(front)
+    return np.concatenate([*order, left])

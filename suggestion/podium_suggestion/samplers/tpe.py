@@ -1,0 +1,75 @@
+"""The tree-structured Parzen estimator: draws where good trials are dense, and tries the draw least like the others.
+
+Trials are divided into the best few and the rest; l and g are the densities of each. Of some draws from l the one with the
+largest l/g is proposed, which is the one of largest expected improvement (Bergstra et al., "Algorithms for hyper-parameter
+optimization", NeurIPS 2011). One joint density per part finds interactions (Falkner et al., "BOHB", ICML 2018); the
+better of the good trials weigh more (Watanabe, "Tree-structured Parzen estimator", 2023).
+"""
+
+import numpy as np
+
+from podium_contract.algorithms import TpeSettings
+from podium_contract.parameters import Assignment
+from podium_suggestion.history import History, IntArray
+from podium_suggestion.ranking import ranking
+from podium_suggestion.samplers.parzen import Parzen
+from podium_suggestion.samplers.sobol import SobolSampler
+from podium_suggestion.space import FloatArray, Space
+
+_GOOD_SHARE = 0.1
+_MOST_GOOD = 25
+"""The best of how many trials are good: a tenth, rounded up, until the model of the good ones needs no more."""
+_MOST_OTHERS = 2_000
+"""Kernels of the others' density at most: of more trials that many are drawn, for no finer picture is needed."""
+
+
+class TpeSampler:
+    """Models good and other trials once enough can be ranked; until then a Sobol sequence lays the ground.
+
+    Pending and failed trials count among the others: the first so that parallel proposals keep apart, the second because
+    nobody wants to go back there.
+    """
+
+    def __init__(self, space: Space, settings: TpeSettings, seed: int) -> None:
+        self._space = space
+        self._settings = settings
+        self._startup = SobolSampler(space, seed)
+
+    def propose(self, history: History, number: int, rng: np.random.Generator) -> Assignment:
+        order = ranking(history, places=_MOST_GOOD)
+        if len(order) < self._settings.startup_trials:
+            return self._startup.propose(history, number, rng)
+        good = order[: min(int(np.ceil(_GOOD_SHARE * len(order))), _MOST_GOOD)]
+        candidates, scores = self._scored(history, good, rng)
+        best = np.argsort(-scores, kind="stable")
+        untried = (row for row in best if self._space.key(candidates[row]) not in history.tried)
+        return self._space.from_unit(candidates[next(untried, best[0])])
+
+    def _scored(self, history: History, good: IntArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        """Return draws from the good trials' density, shape (n, dimension), and their scores log(l/g), shape (n,)."""
+        others = _others(history, good, rng)
+        of_good = self._density(history.units[good], _weights_by_rank(len(good)))
+        of_others = self._density(history.units[others], np.ones(len(others)))
+        candidates = of_good.sample(rng, self._settings.candidates)
+        return candidates, of_good.log_density(candidates) - of_others.log_density(candidates)
+
+    def _density(self, points: FloatArray, weights: FloatArray) -> Parzen:
+        settings = self._settings
+        return Parzen(self._space, points, weights, settings.prior_weight, joint=settings.multivariate)
+
+
+def _others(history: History, good: IntArray, rng: np.random.Generator) -> IntArray:
+    """Return the rows of all other trials that have a configuration, ascending."""
+    others = np.setdiff1d(np.flatnonzero(np.isfinite(history.units).any(axis=1)), good)
+    if len(others) <= _MOST_OTHERS:
+        return others
+    return np.sort(rng.choice(others, _MOST_OTHERS, replace=False))
+
+
+def _weights_by_rank(count: int) -> FloatArray:
+    """Return weights of the good trials, best first, shape (count,), 1 on average: log(count + 1) - log(rank).
+
+    These are the recombination weights of evolution strategies (Hansen, "The CMA evolution strategy: a tutorial", 2016).
+    """
+    weights = np.log(count + 1.0) - np.log(np.arange(1.0, count + 1.0))
+    return np.asarray(weights / weights.mean())
