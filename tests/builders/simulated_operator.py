@@ -60,6 +60,8 @@ class SimulatedOperator:
         self.log: list[str] = []
         """Every trial made and every verdict heeded, in order."""
         self.advice = Advice()
+        self.hanging: set[int] = set()
+        """Trials whose runs make no progress."""
         self.is_new = True
         self._told: dict[int, TrialFacts] = {}
         self._to_mention: set[int] = set()
@@ -79,10 +81,10 @@ class SimulatedOperator:
     def train(self) -> None:
         """Let every running trial train a stride, reach its target, end or crash."""
         stride = next(self.strides)
-        for trial in self.trials.values():
+        for number, trial in self.trials.items():
             if trial.phase in (Phase.PENDING, Phase.RUNNING):
                 trial.phase = Phase.RUNNING
-                self._train(trial, stride)
+                self._train(trial, 0 if number in self.hanging else stride)
 
     def exchange(self, *, lose_answer: bool = False) -> Advice:
         """Tell what is new and heed the advice; a lost answer is one that the operator crashed before reading."""

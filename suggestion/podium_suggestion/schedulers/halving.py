@@ -53,9 +53,7 @@ class Halving:
         for ranking, target in self._rankings(history, more_trials):
             if ranking.going_on:
                 row = ranking.going_on[0]
-                loss, budget = float(ranking.rung.loss[row]), ranking.rung.budget
-                reason = self._wording.is_inside(loss, budget, self._eta, ranking.trials)
-                return Promote(trial=row + 1, target=target, reason=reason)
+                return Promote(trial=row + 1, target=target, reason=self._why_going_on(ranking, row))
         return None
 
     def dismissals(self, history: History, more_trials: bool) -> tuple[Stop, ...]:
@@ -111,9 +109,19 @@ class Halving:
         return _Ranking(rung, trials, going_on.tolist(), dismissed.tolist())
 
     def _dismissal(self, history: History, ranking: _Ranking, row: int) -> Stop:
+        return Stop(trial=row + 1, step=int(history.step[row]), reason=self._why_dismissed(ranking, row))
+
+    def _why_going_on(self, ranking: _Ranking, row: int) -> str:
         loss, budget = float(ranking.rung.loss[row]), ranking.rung.budget
-        reason = self._wording.is_outside(loss, budget, self._eta, ranking.trials)
-        return Stop(trial=row + 1, step=int(history.step[row]), reason=reason)
+        if ranking.trials < self._eta:
+            return f"{self._wording.at(loss, budget)} is the best of {ranking.trials}"
+        return self._wording.is_inside(loss, budget, self._eta, ranking.trials)
+
+    def _why_dismissed(self, ranking: _Ranking, row: int) -> str:
+        loss, budget = float(ranking.rung.loss[row]), ranking.rung.budget
+        if ranking.trials < self._eta:
+            return f"{self._wording.at(loss, budget)} is not the best of {ranking.trials}"
+        return self._wording.is_outside(loss, budget, self._eta, ranking.trials)
 
 
 def _members(history: History, bracket: int) -> BoolArray:
