@@ -19,7 +19,9 @@ from podium_contract.model import Model
 from podium_contract.names import GROUP, VERSION
 from podium_contract.trial import Trial
 
-FOLDER = Path(__file__).parent.parent
+CRDS = Path(__file__).parent.parent
+FOLDERS = (CRDS, CRDS.parent / "helm" / "podium" / "files" / "crds")
+"""Where the files go: to the contract, and into the chart, which cannot reach outside its own folder."""
 _HEADER = "# Generated from crds/podium_contract by `make crds`; edit the models, not this file.\n"
 _ANYTHING = {"x-kubernetes-preserve-unknown-fields": True}
 _TAGS = ("type", "algorithm", "source")
@@ -466,9 +468,10 @@ class _Dumper(yaml.SafeDumper):
 def files() -> dict[Path, str]:
     """Return what each generated file should hold."""
     return {
-        FOLDER / f"{GROUP}_{crd['spec']['names']['plural']}.yaml": _HEADER
+        folder / f"{GROUP}_{crd['spec']['names']['plural']}.yaml": _HEADER
         + yaml.dump(crd, Dumper=_Dumper, sort_keys=False, width=120)
         for crd in (experiment_crd(), trial_crd())
+        for folder in FOLDERS
     }
 
 
