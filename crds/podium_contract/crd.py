@@ -183,7 +183,8 @@ def _convert(schema: Schema, definitions: Schema, name: str) -> Schema:
     if "$ref" in schema:
         referred = definitions[schema["$ref"].rsplit("/", 1)[1]]
         return _convert({**referred, **{k: v for k, v in schema.items() if k != "$ref"}}, definitions, name)
-    alternatives = [part for part in schema.get("anyOf", schema.get("oneOf", [])) if part.get("type") != "null"]
+    parts: list[Schema] = schema.get("anyOf") or schema.get("oneOf") or []
+    alternatives = [part for part in parts if part.get("type") != "null"]
     if alternatives:
         return _convert_union(schema, alternatives, definitions, name)
     converted = {key: schema[key] for key in _KEPT if key in schema and schema[key] is not None}

@@ -36,10 +36,13 @@ def run(
     raise typer.Exit(running.run(manifest, results, output, quiet=quiet))
 
 
-app.command()(validate.command)
-app.command(name="algorithms")(algorithms.command)
-app.command()(estimate.command)
-app.command()(report.command)
+for _name, _command in (
+    ("validate", validate.command),
+    ("algorithms", algorithms.command),
+    ("estimate", estimate.command),
+    ("report", report.command),
+):
+    app.command(name=_name)(_command)
 
 
 def main() -> None:

@@ -145,7 +145,7 @@ class _Session:
         metadata = experiment.metadata
         key = experiment_key(metadata.namespace, metadata.name, metadata.uid)
         if self._output == "json":
-            results = Results(experiment, engine.records(key))
+            results = Results.of(experiment, last.world.trials, engine.records(key))
             print(json.dumps(results.to_json(), indent=2))  # noqa: T201  (the document is the output)
         if interrupted and not has_ended(experiment.status):
             self._messages.print("Stopped; every trial has its checkpoint.", style="yellow")

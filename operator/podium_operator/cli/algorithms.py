@@ -1,0 +1,80 @@
+"""`podium algorithms`: every sampler and scheduler with its settings, told from the models that check manifests."""
+
+import json
+from typing import Annotated, Any, Literal
+
+import typer
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from podium_contract.algorithms import SCHEDULERS, SEARCHES, algorithm_name
+from podium_contract.model import Model
+
+_NOT_SETTINGS = ("algorithm", "settings")
+
+
+def command(
+    output: Annotated[Literal["text", "json"], typer.Option(help="json: one document on standard output.")] = "text",
+) -> None:
+    """List every sampler and scheduler, with each setting's default, range and meaning."""
+    catalogue = {"search": [describe(m) for m in SEARCHES], "scheduler": [describe(m) for m in SCHEDULERS]}
+    if output == "json":
+        print(json.dumps(catalogue, indent=2))  # noqa: T201  (the document is the output)
+        return
+    console = Console(highlight=False)
+    for kind, title in (("search", "search: what to try"), ("scheduler", "scheduler: how much to spend on it")):
+        console.print(f"\n[bold]{title}[/bold]")
+        for entry in catalogue[kind]:
+            console.print(
+                Padding(Text.assemble("\n", (entry["algorithm"], "bold green"), f": {entry['meaning']}"), (0, 0, 0, 2))
+            )
+            console.print(Group(*(line for field in entry["fields"] for line in _field_lines(field))))
+
+
+def describe(model: type[Model]) -> dict[str, Any]:
+    """Return an algorithm as plain data: name, meaning, and its fields, those of `settings` with their full path."""
+    settings = model.model_fields["settings"].annotation
+    assert isinstance(settings, type)
+    assert issubclass(settings, Model)
+    fields = [
+        *(_field(name, field) for name, field in model.model_fields.items() if name not in _NOT_SETTINGS),
+        *(_field(name, field, prefix="settings.") for name, field in settings.model_fields.items()),
+    ]
+    return {"algorithm": algorithm_name(model), "meaning": " ".join((model.__doc__ or "").split()), "fields": fields}
+
+
+def _field(name: str, field: FieldInfo, prefix: str = "") -> dict[str, Any]:
+    return {
+        "name": prefix + (field.alias or name),
+        "default": "required" if field.is_required() else field.default,
+        "range": _range(field),
+        "meaning": " ".join((field.description or "").split()),
+    }
+
+
+def _range(field: FieldInfo) -> str:
+    words = []
+    for bound in field.metadata:
+        match bound:
+            case Ge(value):
+                words.append(f">= {value}")
+            case Gt(value):
+                words.append(f"> {value}")
+            case Le(value):
+                words.append(f"<= {value}")
+            case Lt(value):
+                words.append(f"< {value}")
+    return ", ".join(words)
+
+
+def _field_lines(field: dict[str, Any]) -> list[RenderableType]:
+    line = Text(f"{field['name']}", style="cyan")
+    default = field["default"]
+    if default is not None:
+        line.append(" required" if default == "required" else f" = {json.dumps(default)}", style="default")
+    if field["range"]:
+        line.append(f"  ({field['range']})", style="dim")
+    return [Padding(line, (0, 0, 0, 4)), Padding(Text(field["meaning"]), (0, 0, 0, 8))]

@@ -1,0 +1,47 @@
+"""`podium validate`: say what is wrong with manifests, or what they ask for."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from podium_contract.experiment import Experiment
+from podium_contract.manifest import ManifestError, load_experiment
+
+EXIT_INVALID = 2
+
+
+def command(
+    manifests: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Experiments, as YAML or JSON.")],
+) -> None:
+    """Check manifests: every fault with its place, its rule, what it got and the remedy. Exit code 2 when there is one."""
+    out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+    is_valid = True
+    for path in manifests:
+        prefix = f"{path}: " if len(manifests) > 1 else ""
+        try:
+            experiment = load_experiment(path)
+        except ManifestError as error:
+            is_valid = False
+            for fault in error.faults:
+                err.print(f"{prefix}{fault}", markup=False)
+        else:
+            out.print(f"{prefix}{summary(experiment)}", markup=False)
+    if not is_valid:
+        raise typer.Exit(EXIT_INVALID)
+
+
+def summary(experiment: Experiment) -> str:
+    """Return what an experiment asks for, in a line."""
+    spec = experiment.spec
+    conditional = sum(1 for parameter in spec.parameters if parameter.when)
+    parameters = f"{len(spec.parameters)} parameters" + (f" ({conditional} conditional)" if conditional else "")
+    objectives = ", ".join(f"{objective.goal} {objective.metric}" for objective in spec.objectives)
+    scheduler = spec.scheduler.algorithm
+    spend = "" if spec.scheduler.max is None else f" up to {spec.scheduler.resource} {spec.scheduler.max}"
+    return (
+        f"{experiment.metadata.name} is valid: {objectives} over {parameters}; "
+        f"{spec.search.algorithm} × {scheduler}{spend}; "
+        f"at most {spec.max_trials} trials, {spec.parallelism} at a time"
+    )

@@ -1,0 +1,1 @@
+"""Results drawn and tabulated: figures, a self-contained page, and CSV files."""

@@ -1,0 +1,286 @@
+"""The figures of a report. Each function draws one question's answer, and says in words what it shows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from podium_contract.experiment import Objective
+from podium_contract.lifecycle import Phase
+from podium_contract.parameters import CategoricalParameter, OrdinalParameter, Parameter
+from podium_operator.report.facts import FloatArray, best_so_far, curve_of, encoded, final_values, importance_of
+from podium_operator.results import Results
+from podium_suggestion.space import Column, Space
+
+# Okabe and Ito's palette: told apart by people with any kind of colour vision.
+PHASE_COLOURS = {
+    Phase.SUCCEEDED: "#009E73",
+    Phase.PRUNED: "#0072B2",
+    Phase.PAUSED: "#56B4E9",
+    Phase.RUNNING: "#F0E442",
+    Phase.PENDING: "#999999",
+    Phase.KILLED: "#CC79A7",
+    Phase.FAILED: "#D55E00",
+}
+_BEST = "#D55E00"
+_INK = "#444444"
+_STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "legend.frameon": False,
+    "figure.dpi": 110,
+    "savefig.dpi": 150,
+    "svg.hashsalt": "podium",
+}
+_MOST_TICK_LABEL = 14
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its name and what it shows in words."""
+
+    name: str
+    title: str
+    words: str
+    figure: Figure
+
+
+def drawings(results: Results) -> list[Drawing]:
+    """Return every figure that the results have something for."""
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]  # its keys are typed one by one
+        made = (draw(results) for draw in _FIGURES)
+        return [drawing for drawing in made if drawing is not None]
+
+
+def draw_history(results: Results) -> Drawing | None:
+    """Draw every trial's final value by number, and the best so far."""
+    objective = results.experiment.spec.objectives[0]
+    values = final_values(results, objective.metric)
+    if not values:
+        return None
+    figure, axes = _canvas()
+    for phase, colour in PHASE_COLOURS.items():
+        numbers = [trial.number for trial in results.trials if trial.phase is phase and trial.number in values]
+        if numbers:
+            axes.scatter(numbers, [values[n] for n in numbers], s=22, color=colour, label=phase.lower(), zorder=3)
+    numbers = sorted(values)
+    best = best_so_far([values[n] for n in numbers], maximize=objective.goal == "maximize")
+    axes.step(numbers, best, where="post", color=_BEST, linewidth=1.6, label="best so far", zorder=2)
+    _label(axes, "trial", _metric_label(objective))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _clip_outliers(axes, np.array(list(values.values())), maximize=objective.goal == "maximize")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=5)
+    words = f"{len(values)} trials; the best {objective.metric} is {best[-1]:.5g}."
+    return Drawing("history", "Optimisation history", words, figure)
+
+
+def draw_curves(results: Results) -> Drawing | None:
+    """Draw the learning curves, coloured by how the trials ended."""
+    spec = results.experiment.spec
+    objective = spec.objectives[0]
+    curves = [curve_of(trial, objective.metric) for trial in results.trials]
+    curves = [curve for curve in curves if curve.values]
+    if not any(len(curve.steps) > 1 for curve in curves):
+        return None
+    figure, axes = _canvas()
+    alpha = float(np.clip(30 / len(curves), 0.15, 0.8))
+    for curve in curves:
+        colour = PHASE_COLOURS[curve.phase]
+        axes.plot(curve.steps, curve.values, color=colour, alpha=alpha, linewidth=1.1)
+        axes.plot(curve.steps[-1:], curve.values[-1:], "o", color=colour, markersize=3, alpha=min(1.0, alpha * 2))
+    best = results.experiment.status.best
+    for standing in best[:1]:
+        curve = next(c for c in curves if c.number == standing.trial)
+        axes.plot(curve.steps, curve.values, color=_BEST, linewidth=2.2, zorder=5)
+        axes.annotate(
+            f"trial {curve.number}",
+            (curve.steps[-1], curve.values[-1]),
+            color=_BEST,
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    for rung in results.experiment.status.rungs:
+        axes.axvline(rung.budget, color=_INK, linewidth=0.5, linestyle=":", zorder=0)
+    if results.experiment.status.rungs:
+        axes.set_xscale("log", base=2)
+        axes.set_xticks([rung.budget for rung in results.experiment.status.rungs])
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    _label(axes, spec.scheduler.resource, _metric_label(objective))
+    everything = np.concatenate([curve.values for curve in curves])
+    _clip_outliers(axes, everything, maximize=objective.goal == "maximize")
+    phases = {curve.phase for curve in curves}
+    handles = [Line2D([], [], color=c, label=p.lower()) for p, c in PHASE_COLOURS.items() if p in phases]
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=5)
+    return Drawing(
+        "curves", "Learning curves", f"{len(curves)} trials by how they ended; dotted lines are rungs.", figure
+    )
+
+
+def draw_parallel_coordinates(results: Results) -> Drawing | None:
+    """Draw each configuration as a line through its parameters, coloured by value; gaps are inactive parameters."""
+    spec = results.experiment.spec
+    objective = spec.objectives[0]
+    values = final_values(results, objective.metric)
+    trials = [trial for trial in results.trials if trial.number in values]
+    if len(trials) < 2 or len(spec.parameters) < 2:
+        return None
+    columns = Space(spec.parameters).columns
+    points = encoded(spec, trials)
+    losses = np.array([values[trial.number] for trial in trials]) * (-1.0 if objective.goal == "maximize" else 1.0)
+    ranks = np.argsort(np.argsort(losses)) / max(len(losses) - 1, 1)
+    figure, axes = _canvas(width=max(7.5, 1.05 * len(columns)))
+    colours = mpl.colormaps["viridis_r"]
+    for index in np.argsort(-ranks):
+        alpha = 0.9 if ranks[index] < 0.1 else 0.25
+        axes.plot(points[index], color=colours(ranks[index]), alpha=alpha, linewidth=1.0, marker=".", markersize=4)
+    for position, column in enumerate(columns):
+        axes.axvline(position, color=_INK, linewidth=0.6, zorder=0)
+        for unit, text in _axis_labels(column):
+            axes.annotate(text, (position, unit), xytext=(3, 0), textcoords="offset points", fontsize=6.5, va="center")
+    axes.set_xticks(range(len(columns)), [column.parameter.name for column in columns], rotation=30, ha="right")
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(-0.05, 1.05)
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), colours)
+    bar = figure.colorbar(scale, ax=axes, fraction=0.025, pad=0.02, ticks=[0, 1])
+    bar.ax.set_yticklabels(["best", "worst"])
+    return Drawing(
+        "parameters", "Configurations", "One line a trial, darker is better; gaps are inactive parameters.", figure
+    )
+
+
+def draw_importance(results: Results) -> Drawing | None:
+    """Draw how much each parameter matters."""
+    importance = importance_of(results)
+    if importance is None:
+        return None
+    figure, axes = _canvas(height=0.9 + 0.28 * len(importance.names))
+    names, shares = importance.names[::-1], importance.shares[::-1]
+    bars = axes.barh(names, shares, color="#0072B2", height=0.65)
+    axes.bar_label(bars, [f"{share:.0%}" for share in shares], padding=3, color=_INK)
+    axes.set_xlim(0, max(shares) * 1.15)
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    words = (
+        f"Permutation importance in a random forest of {importance.trials} trials: "
+        f"{importance.names[0]} explains most of the differences. Trials of different lengths are compared as they are."
+    )
+    return Drawing("importance", "What matters", words, figure)
+
+
+def draw_front(results: Results) -> Drawing | None:
+    """Draw two objectives against each other, with the Pareto front."""
+    spec = results.experiment.spec
+    if len(spec.objectives) < 2:
+        return None
+    first, second = spec.objectives[:2]
+    across, up = final_values(results, first.metric), final_values(results, second.metric)
+    both = sorted(across.keys() & up.keys())
+    if not both:
+        return None
+    front = {standing.trial for standing in results.experiment.status.best}
+    figure, axes = _canvas()
+    others = [number for number in both if number not in front]
+    axes.scatter(
+        [across[n] for n in others], [up[n] for n in others], s=18, color="#999999", label="dominated or infeasible"
+    )
+    chosen = sorted((n for n in both if n in front), key=lambda n: across[n])
+    axes.plot(
+        [across[n] for n in chosen], [up[n] for n in chosen], "o-", color=_BEST, label="Pareto front", linewidth=1
+    )
+    for number in chosen:
+        axes.annotate(str(number), (across[number], up[number]), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    _label(axes, _metric_label(first), _metric_label(second))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+    return Drawing("front", "Pareto front", f"{len(chosen)} of {len(both)} trials are not dominated.", figure)
+
+
+def draw_rungs(results: Results) -> Drawing | None:
+    """Draw how many trials each rung saw, and how many it passed on."""
+    spec, rungs = results.experiment.spec, results.experiment.status.rungs
+    if not rungs:
+        return None
+    figure, axes = _canvas(height=0.9 + 0.42 * len(rungs))
+    names = [
+        f"{spec.scheduler.resource} {rung.budget}" + (f" ({rung.bracket})" if rung.bracket else "") for rung in rungs
+    ]
+    axes.barh(names, [rung.reached for rung in rungs], color="#0072B2", height=0.6, label="reached it")
+    axes.barh(names, [rung.promoted for rung in rungs], color="#009E73", height=0.6, label="went on")
+    for position, rung in enumerate(rungs):
+        axes.annotate(
+            f"{rung.promoted} of {rung.reached}",
+            (rung.reached, position),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.set_xlim(0, max(rung.reached for rung in rungs) * 1.2 + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _label(axes, "trials", "")
+    axes.legend(loc="lower right")
+    return Drawing("rungs", "Rungs", "Trials that reached each rung, and of those the ones that were promoted.", figure)
+
+
+_FIGURES: tuple[Callable[[Results], Drawing | None], ...] = (
+    draw_history,
+    draw_front,
+    draw_curves,
+    draw_rungs,
+    draw_parallel_coordinates,
+    draw_importance,
+)
+
+
+def _canvas(width: float = 7.5, height: float = 3.8) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+
+
+def _metric_label(objective: Objective) -> str:
+    better = "higher" if objective.goal == "maximize" else "lower"
+    return f"{objective.metric} ({better} is better)"
+
+
+def _clip_outliers(axes: Axes, values: FloatArray, *, maximize: bool) -> None:
+    """Let diverged trials leave the picture rather than flatten it: the view spans from the best to the worse 90 %."""
+    best, bulk = (values.max(), np.quantile(values, 0.1)) if maximize else (values.min(), np.quantile(values, 0.9))
+    worst = values.min() if maximize else values.max()
+    if best != bulk and abs(worst - bulk) > abs(best - bulk):
+        margin = 0.08 * (bulk - best)
+        axes.set_ylim(*sorted((best - margin, bulk + 3 * margin)))
+
+
+def _axis_labels(column: Column) -> list[tuple[float, str]]:
+    parameter: Parameter = column.parameter
+    if isinstance(parameter, CategoricalParameter | OrdinalParameter):
+        return [
+            (float(unit), _short(value))
+            for unit, value in zip(column.to_unit(parameter.values), parameter.values, strict=True)
+        ]
+    return [(0.0, _short(column.from_unit(0.0))), (1.0, _short(column.from_unit(1.0)))]
+
+
+def _short(value: object) -> str:
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _MOST_TICK_LABEL else f"{text[: _MOST_TICK_LABEL - 1]}…"
