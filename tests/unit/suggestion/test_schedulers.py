@@ -38,7 +38,7 @@ class TestAsha(SchedulerConformance):
 
 @pytest.mark.parametrize("model", SCHEDULERS, ids=algorithm_name)
 def test_every_scheduler_of_the_contract_can_be_made(model: Any) -> None:
-    scheduler = {"algorithm": algorithm_name(model)}
+    scheduler: dict[str, Any] = {"algorithm": algorithm_name(model)}
     if scheduler["algorithm"] != "none":
         scheduler |= {"max": 9}
     make_scheduler(an_experiment_spec(scheduler=scheduler))
