@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 
 from podium_suggestion.engine import ImmutableSpecError, UnknownExperimentError
 from podium_suggestion.ledger import Entries
@@ -17,6 +17,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self._seconds = Histogram(
             "podium_suggestion_advice_seconds",
             "Seconds from request to advice, by search and scheduler.",
