@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from run_podium import LIMIT_SECONDS, Workplace, kill_outright, table_of
+
+from builders.workplace import LIMIT_SECONDS, Workplace, kill_outright, table_of
 
 MOMENTS = 10
 

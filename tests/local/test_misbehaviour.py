@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_podium import SCRIPTS, Workplace
 
 from builders.experiments import a_choice, a_search
+from builders.workplace import SCRIPTS, Workplace
 
 MANNERS = {
     "well": ("Succeeded", "Finished", "trained to"),

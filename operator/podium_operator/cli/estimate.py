@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from podium_contract.algorithms import AshaScheduler, HalvingScheduler
 from podium_contract.experiment import ExperimentSpec
 from podium_contract.manifest import load_experiment
 from podium_operator.cli.pace import SIMULATED_TRIALS, simulated_steps
 from podium_suggestion.rungs import Bracket, bracket_plan
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_LADDERS = ("halving", "asha")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def command(
     if seconds is not None and not step_seconds:
         raise typer.BadParameter("--budget needs --step-seconds: how long one step takes", param_hint="--budget")
     spec = load_experiment(manifest).spec
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     if spec.scheduler.max is None:
         console.print("Without scheduler.max a trial's length is its own: nothing to estimate. Give scheduler.max.")
         return
@@ -57,8 +57,13 @@ def command(
         f"{spec.scheduler.algorithm}: about {estimate.steps:.0f} {resource} for {estimate.trials} trials, "
         f"{estimate.full_steps} in full: {estimate.saved:.0%} saved"
     )
-    if spec.scheduler.algorithm in _LADDERS:
-        console.print(_bracket_table(spec))
+    if isinstance(spec.scheduler, HalvingScheduler | AshaScheduler):
+        bracket = _full_bracket(spec)
+        console.print(
+            f"one full bracket: {bracket.steps_from_scratch} from scratch, "
+            f"{bracket.steps_resumed} resumed from checkpoints, {bracket.steps_in_full} in full"
+        )
+        console.print(_bracket_table(bracket, spec.scheduler.resource))
     if step_seconds:
         duration = estimate.steps * step_seconds / min(spec.parallelism, estimate.trials)
         console.print(f"about {duration:.0f} s with {spec.parallelism} at a time, start-up of the trials left out")
@@ -88,21 +93,16 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
-def _bracket_table(spec: ExperimentSpec) -> Table:
+def _full_bracket(spec: ExperimentSpec) -> Bracket:
     scheduler = spec.scheduler
-    assert scheduler.algorithm in _LADDERS
-    assert scheduler.max is not None
-    bracket = bracket_plan(scheduler.min, scheduler.max, scheduler.settings.reduction_factor)  # type: ignore[union-attr]
-    table = Table(title=f"one full bracket ({_bracket_cost(bracket)})", title_justify="left", box=None, padding=(0, 2))
-    for heading in ("trials", scheduler.resource, "cost of the rung"):
+    assert isinstance(scheduler, HalvingScheduler | AshaScheduler)
+    return bracket_plan(scheduler.min, scheduler.max, scheduler.settings.reduction_factor)
+
+
+def _bracket_table(bracket: Bracket, resource: str) -> Table:
+    table = Table(box=None, padding=(0, 2))
+    for heading in ("trials", resource, "cost of the rung"):
         table.add_column(heading, justify="right")
     for rung in bracket.rungs:
         table.add_row(str(rung.trials), str(rung.budget), str(rung.trials * rung.budget))
     return table
-
-
-def _bracket_cost(bracket: Bracket) -> str:
-    return (
-        f"{bracket.steps_from_scratch} from scratch, {bracket.steps_resumed} resumed from checkpoints, "
-        f"{bracket.steps_in_full} in full"
-    )

@@ -45,8 +45,8 @@ def run(manifest: Path, results: Path | None, output: str, *, quiet: bool) -> in
     try:
         return asyncio.run(_Session(experiment, manifest, folder, output, messages, quiet=quiet).run())
     except (BackendError, StoreError) as fault:
-        messages.print(f"cannot go on: {fault}", style="bold red")
-        messages.print(f"Nothing is lost: {_resume_hint(manifest, results)}")
+        messages.print(f"cannot go on: {fault}", style="bold red", soft_wrap=True, markup=False)
+        messages.print(f"Nothing is lost: {_resume_hint(manifest, results)}", soft_wrap=True, markup=False)
         return EXIT_CANNOT_GO_ON
 
 
@@ -149,7 +149,7 @@ class _Session:
             print(json.dumps(results.to_json(), indent=2))  # noqa: T201  (the document is the output)
         if interrupted and not has_ended(experiment.status):
             self._messages.print("Stopped; every trial has its checkpoint.", style="yellow")
-            self._messages.print(f"Resume: {_resume_hint(self._manifest, self._folder)}")
+            self._messages.print(f"Resume: {_resume_hint(self._manifest, self._folder)}", soft_wrap=True, markup=False)
             return EXIT_INTERRUPTED
         seconds = (_now() - self._view.started).total_seconds()
         console = self._messages if self._output == "json" else Console(highlight=False)

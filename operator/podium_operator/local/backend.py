@@ -253,6 +253,8 @@ class LocalBackend:
         if run.state is RunState.ENDED or live.launcher is None or live.launcher.returncode is None:
             return
         exit_path = self._folder.of_run(run.number, run.attempt, "exit")
+        if live.launcher.returncode == launcher.CANNOT_RECORD:
+            raise BackendError(f"cannot write {exit_path}: the disk is full or read-only; free some space")
         if not exit_path.exists():
             launcher.kill_marked(live.record.mark)
         self._end(live, read_document(exit_path) if exit_path.exists() else None)

@@ -17,6 +17,9 @@ import signal
 import sys
 import time
 
+CANNOT_RECORD = 74
+"""Exit code of a launcher that could not write the exit record: the disk is full, or has gone read-only (EX_IOERR)."""
+
 _TICK_SECONDS = 0.5
 _LEFTOVER_SECONDS = 5.0
 
@@ -41,7 +44,10 @@ def main(orders_path: str) -> None:
             record["code"] = os.WEXITSTATUS(status)
         _signal_group(child, signal.SIGKILL)
         kill_marked(orders["mark"])
-    _write_whole(orders["exit"], json.dumps({**record, "at": time.time()}))
+    try:
+        _write_whole(orders["exit"], json.dumps({**record, "at": time.time()}))
+    except OSError:
+        sys.exit(CANNOT_RECORD)
 
 
 def kill_marked(mark: str) -> None:
@@ -91,7 +97,7 @@ def _start(orders: dict) -> tuple[int, str | None]:  # type: ignore[type-arg]  #
             os.chdir(orders["cwd"])
             os.execvp(orders["command"][0], orders["command"])  # noqa: S606  (as written, without a shell, is the point)
         except BaseException as fault:  # noqa: BLE001  (the child must not return into the parent's code)
-            os.write(failure_end, str(getattr(fault, "strerror", None) or fault).encode())
+            os.write(failure_end, f"{orders['command'][0]}: {getattr(fault, 'strerror', None) or fault}".encode())
         finally:
             os._exit(127)
     os.close(failure_end)

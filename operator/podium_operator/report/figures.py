@@ -145,7 +145,7 @@ def draw_parallel_coordinates(results: Results) -> Drawing | None:
     losses = np.array([values[trial.number] for trial in trials]) * (-1.0 if objective.goal == "maximize" else 1.0)
     ranks = np.argsort(np.argsort(losses)) / max(len(losses) - 1, 1)
     figure, axes = _canvas(width=max(7.5, 1.05 * len(columns)))
-    colours = mpl.colormaps["viridis_r"]
+    colours = mpl.colormaps["viridis"]
     for index in np.argsort(-ranks):
         alpha = 0.9 if ranks[index] < 0.1 else 0.25
         axes.plot(points[index], color=colours(ranks[index]), alpha=alpha, linewidth=1.0, marker=".", markersize=4)
@@ -233,7 +233,7 @@ def draw_rungs(results: Results) -> Drawing | None:
     axes.set_xlim(0, max(rung.reached for rung in rungs) * 1.2 + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _label(axes, "trials", "")
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return Drawing("rungs", "Rungs", "Trials that reached each rung, and of those the ones that were promoted.", figure)
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from builders.experiments import a_float, a_manifest, a_scheduler, a_search, a_trial
 
-SCRIPTS = Path(__file__).parent / "scripts"
+SCRIPTS = Path(__file__).parent.parent / "local" / "scripts"
 LIMIT_SECONDS = 120
 """How long a command may take before the test gives up on it; never how long it is expected to take."""
 

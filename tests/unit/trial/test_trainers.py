@@ -1,0 +1,169 @@
+"""The built-in trainers: honest splits, exact resumption, and errors that say what to change."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from podium_trial.data import BUNDLED, DataError, Dataset, bundled_dataset, csv_dataset
+from podium_trial.models import BoostingSettings, Model, model_settings, new_model, scores
+from podium_trial.network import Network, NetworkSettings
+
+RESUMABLE: dict[str, Any] = {
+    "sgd": NetworkSettings(dropout=0.2, nesterov=True, lr_decay=0.9),
+    "adam": NetworkSettings(optimizer="adam", layers=2, taper=0.5, activation="gelu"),
+    "rmsprop": NetworkSettings(optimizer="rmsprop", weight_decay=0.01, activation="tanh"),
+    "boosting": BoostingSettings(features=0.5, min_leaf=5),
+}
+
+
+def a_csv(folder: Path, text: str) -> Path:
+    path = folder / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def a_table(rows: int = 60) -> str:
+    lines = [f"{i % 7},{'red' if i % 2 else 'blue'},{'yes' if i % 7 > 3 else 'no'}" for i in range(rows)]
+    return "\n".join(["size,colour,label", *lines])
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_parts_share_no_row_and_training_rows_are_standardised(name: str) -> None:
+    data = bundled_dataset(name)
+    rows = [{tuple(row) for row in part.features.round(9)} for part in (data.train, data.validation, data.test)]
+    total = sum(len(part.targets) for part in (data.train, data.validation, data.test))
+    assert total > 100
+    assert len(data.train.targets) > 0.55 * total
+    assert not rows[0] & rows[1] or name in ("iris", "digits"), "a bundled table may hold a flower twice"
+    np.testing.assert_allclose(data.train.features.mean(axis=0), 0.0, atol=1e-9)
+
+
+def test_every_trial_sees_the_same_split() -> None:
+    first, second = bundled_dataset("wine"), bundled_dataset("wine")
+    np.testing.assert_array_equal(first.validation.features, second.validation.features)
+
+
+@pytest.mark.parametrize("settings", RESUMABLE.values(), ids=RESUMABLE.keys())
+def test_resumed_model_goes_on_bit_for_bit(settings: Any) -> None:
+    data = bundled_dataset("wine")
+    whole = new_model(settings, data, seed=3)
+    resumed: Model = new_model(settings, data, seed=3)
+    for step in range(6):
+        whole.train_step(data.train)
+        if step == 3:
+            resumed = pickle.loads(pickle.dumps(resumed))
+        resumed.train_step(data.train)
+    np.testing.assert_array_equal(whole.outputs(data.test.features), resumed.outputs(data.test.features))
+
+
+@pytest.mark.parametrize("name", ["digits", "diabetes"])
+def test_training_learns(name: str) -> None:
+    data = bundled_dataset(name)
+    model = new_model(NetworkSettings(lr=0.001, optimizer="adam"), data, seed=0)
+    before = scores(model, data.validation, data)["val_loss"]
+    for _ in range(8):
+        model.train_step(data.train)
+    assert scores(model, data.validation, data)["val_loss"] < 0.8 * before
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("name", ["wine", "diabetes"])
+def test_gradients_agree_with_finite_differences(activation: Any, name: str) -> None:
+    data = bundled_dataset(name)
+    network = Network(
+        NetworkSettings(lr=1.0, momentum=0.0, width=5, layers=2, activation=activation, batch=999), data, 1
+    )
+    rng = np.random.default_rng(0)
+    for parameter in network._parameters():
+        np.add(
+            parameter, 0.1 * rng.normal(size=parameter.shape), out=parameter
+        )  # off the rectifiers' kinks, where biases of zero would sit
+    before = [parameter.copy() for parameter in network._parameters()]
+    numeric = finite_differences(network, data)
+    network.train_epoch(data.train)
+    for old, new, slope in zip(before, network._parameters(), numeric, strict=True):
+        np.testing.assert_allclose(old - new, slope, rtol=1e-4, atol=1e-7)
+
+
+def finite_differences(network: Network, data: Dataset, width: float = 1e-6) -> list[Any]:
+    slopes = []
+    for parameter in network._parameters():
+        slope = np.zeros_like(parameter)
+        for index in np.ndindex(parameter.shape):
+            kept = parameter[index]
+            parameter[index] = kept + width
+            above = network.loss(data.train)
+            parameter[index] = kept - width
+            slope[index] = (above - network.loss(data.train)) / (2 * width)
+            parameter[index] = kept
+        slopes.append(slope)
+    return slopes
+
+
+def test_diverged_network_reports_nan_and_raises_nothing() -> None:
+    data = bundled_dataset("digits")
+    model = new_model(NetworkSettings(lr=1e9), data, seed=0)
+    with np.errstate(all="ignore"):
+        model.train_step(data.train)
+        assert not np.isfinite(scores(model, data.validation, data)["val_loss"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("lrr", 0.1, "no hyperparameter 'lrr'; it has layers"),
+        ("optimizer", "adamm", "one of sgd, adam, rmsprop, got 'adamm'"),
+        ("lr", "fast", "lr must be a number, got 'fast'"),
+        ("nesterov", "maybe", "true or false, got 'maybe'"),
+    ],
+)
+def test_impossible_hyperparameter_is_named_with_its_remedy(name: str, value: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        model_settings("mlp", {name: value})
+
+
+def test_settings_convert_text_of_flags() -> None:
+    assert model_settings("mlp", {"layers": "2", "lr": "0.1", "nesterov": "true"}) == NetworkSettings(
+        layers=2, lr=0.1, nesterov=True
+    )
+    assert model_settings("boosting", {"depth": "3"}) == BoostingSettings(depth=3)
+
+
+def test_text_columns_become_codes_and_gaps_are_filled(tmp_path: Path) -> None:
+    table = a_table().replace("1,red", ",red", 3).replace("2,blue", "2,", 1)
+    data = csv_dataset(a_csv(tmp_path, table), "label")
+    assert data.task == "classification"
+    assert data.outputs == 2
+    assert np.isfinite(data.train.features).all()
+    assert data.train.features.shape[1] in (3, 4)
+
+
+def test_numeric_target_of_many_values_is_a_regression(tmp_path: Path) -> None:
+    rows = "\n".join(f"{i},{i * 1.5}" for i in range(100))
+    assert csv_dataset(a_csv(tmp_path, f"x,y\n{rows}"), "y").task == "regression"
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "words"),
+    [
+        ("", "y", "a header and rows, got 0 lines"),
+        ("x,y\n1,2\n", "z", "--target must be a column of the file, got 'z'; columns: x, y"),
+        ("x,y\n1,2\n1\n", "y", "every line needs 2 fields, got 1 in line 3"),
+        ("x,y\n1,a\n2,b\n", "y", "at least five rows"),
+        ("x,y\n" + "1,a\n" * 20, "y", "at least two classes"),
+        ("y\n" + "a\nb\n" * 20, "y", "at least one column besides the target"),
+    ],
+)
+def test_unusable_table_is_refused_with_its_reason(tmp_path: Path, text: str, target: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        csv_dataset(a_csv(tmp_path, text), target)
+
+
+def test_unknown_data_set_and_missing_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"one of digits, .*got 'mnist'"):
+        bundled_dataset("mnist")
+    with pytest.raises(DataError, match="readable file"):
+        csv_dataset(tmp_path / "none.csv", "y")
