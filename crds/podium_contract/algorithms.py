@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, StrictInt, model_validator
 
-from podium_contract.model import Model
+from podium_contract.model import MAX_COUNT, Model
 
 
 class NoSettings(Model):
@@ -82,7 +82,7 @@ class _Scheduler(Model):
 class _BoundedScheduler(_Scheduler):
     min: PositiveInt = 1
     """The least a trial is given before it is judged."""
-    max: PositiveInt
+    max: Annotated[PositiveInt, Field(le=MAX_COUNT)]
     """The most a trial is given; reaching it is success."""
 
     @model_validator(mode="after")
@@ -96,7 +96,7 @@ class NoScheduler(_Scheduler):
     """Every trial runs in full."""
 
     algorithm: Literal["none"]
-    max: PositiveInt | None = None
+    max: Annotated[PositiveInt, Field(le=MAX_COUNT)] | None = None
     """How many steps a trial runs; absent: until its command ends."""
     settings: NoSettings = NoSettings()
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StrictBool
 from pydantic.alias_generators import to_camel
 
+MAX_COUNT = 2**53
+"""The largest count: JSON carries integers exactly up to here, and databases take them."""
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
