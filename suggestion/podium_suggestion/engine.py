@@ -6,7 +6,7 @@ were spread over exchanges: steps are judged in their order, and after a stop at
 """
 
 import threading
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 
 from podium_contract.conditions import Reason
@@ -22,6 +22,8 @@ from podium_suggestion.schedulers.base import Scheduler
 from podium_suggestion.standings import reaches_targets, standings
 from podium_suggestion.store import Changes, StaleRevisionError, Store
 
+_OPEN_DESKS = 256
+"""Experiments kept in memory; others are read from the store when they come back."""
 _ATTEMPTS = 5
 """How often an exchange starts again because another process wrote first."""
 
@@ -48,9 +50,9 @@ class Engine:
         """`watch` is told what each exchange changed, after it was stored."""
         self._store = store
         self._watch = watch
-        self._desks: dict[str, Desk] = {}
+        self._desks: OrderedDict[str, Desk] = OrderedDict()
         self._turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
-        self._taking_turns = threading.Lock()
+        self._taking_turns, self._changing_desks = threading.Lock(), threading.Lock()
 
     def advise(self, request: AdviceRequest) -> Advice:
         """Return what to do now; the same request id gets the same answer.
@@ -85,7 +87,7 @@ class Engine:
     def forget(self, experiment: str) -> bool:
         """Delete an experiment's record; returns whether there was one."""
         with self._turn(experiment):
-            self._desks.pop(experiment, None)
+            self._close(experiment)
             return self._store.delete(experiment)
 
     def _exchange(self, request: AdviceRequest) -> Advice:
@@ -96,7 +98,7 @@ class Engine:
                 raise UnknownExperimentError(f"no experiment {key} in the store")
             desk = Desk(Ledger(request.spec))
         # Until it is stored, what the desk holds is a draft: whatever goes wrong, the next exchange reads the store.
-        self._desks.pop(key, None)
+        self._close(key)
         desk.take_spec(request.spec)
         advice = desk.exchange(request)
         entries = desk.ledger.take_entries()
@@ -111,7 +113,7 @@ class Engine:
             verdicts=entries.verdicts,
         )
         desk.ledger.revision = self._store.save(key, changes)
-        self._desks[key] = desk
+        self._keep(key, desk)
         if self._watch is not None:
             self._watch(entries)
         return advice
@@ -121,12 +123,24 @@ class Engine:
         desk = self._desks.get(key)
         if desk is not None and desk.ledger.revision == self._store.revision(key):
             return desk
-        self._desks.pop(key, None)
+        self._close(key)
         snapshot = self._store.load(key)
         if snapshot is None:
             return None
-        self._desks[key] = Desk(Ledger(snapshot.spec, snapshot))
-        return self._desks[key]
+        desk = Desk(Ledger(snapshot.spec, snapshot))
+        self._keep(key, desk)
+        return desk
+
+    def _keep(self, key: str, desk: "Desk") -> None:
+        """Keep a desk in memory; the one that was used the longest ago gives way."""
+        with self._changing_desks:
+            self._desks[key] = desk
+            if len(self._desks) > _OPEN_DESKS:
+                self._desks.popitem(last=False)
+
+    def _close(self, key: str) -> None:
+        with self._changing_desks:
+            self._desks.pop(key, None)
 
     def _turn(self, key: str) -> threading.RLock:
         with self._taking_turns:

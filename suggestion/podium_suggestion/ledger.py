@@ -155,7 +155,7 @@ class Ledger:
                 target=facts.target,
                 bracket=facts.bracket,
                 parent=facts.parent,
-                origin=facts.origin,
+                origin=_storable(facts.origin),
             )
         )
         for observation in facts.observations:
@@ -186,7 +186,7 @@ class Ledger:
 
     def settle(self, number: int, phase: Phase, reason: str, message: str) -> None:
         """Take in how a trial stands. A trial that has ended stays as it ended."""
-        trial = self.history.trials[number]
+        trial, message = self.history.trials[number], _storable(message)
         if trial.phase in FINAL or (trial.phase, trial.reason, trial.message) == (phase, reason, message):
             return
         self.history.settle(number, phase, reason, message)
@@ -274,6 +274,11 @@ class Ledger:
             self._reaching.add(number)
         else:
             self._reaching.discard(number)
+
+
+def _storable(text: str) -> str:
+    """Return text as every database takes it: the last words of a crashed process may be no text at all."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
 def _is_carried_out(verdict: Verdict, facts: TrialFacts) -> bool:

@@ -7,7 +7,7 @@ trial that keeps the constraints is never worse than one that does not. Failed t
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -83,12 +83,41 @@ class _Curve:
         return bisect_right(self.steps, step) - 1
 
 
-@dataclass
 class _Column:
-    """Running averages up to one step, by trial, of the trials that have come as far."""
+    """Running averages up to one step, of the trials that have come as far, close together in an array."""
 
-    revision: int = 0
-    averages: dict[int, Merit] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.revision = 0
+        self._places: dict[int, int] = {}
+        self._numbers: list[int] = []
+        self._averages = np.empty((16, 2))
+
+    def put(self, number: int, average: Merit | None) -> None:
+        """Take in a trial's average; None: it has not come as far."""
+        if average is None:
+            self._drop(number)
+            return
+        place = self._places.setdefault(number, len(self._numbers))
+        if place == len(self._numbers):
+            self._numbers.append(number)
+        if place == len(self._averages):
+            self._averages = np.concatenate([self._averages, np.empty_like(self._averages)])
+        self._averages[place] = average
+
+    def apart_from(self, number: int) -> FloatArray:
+        """Return everybody else's averages, shape (n, 2)."""
+        averages = self._averages[: len(self._numbers)]
+        place = self._places.get(number)
+        return averages if place is None else np.delete(averages, place, axis=0)
+
+    def _drop(self, number: int) -> None:
+        place = self._places.pop(number, None)
+        if place is None:
+            return
+        last = self._numbers.pop()
+        if last != number:
+            self._averages[place] = self._averages[len(self._numbers)]
+            self._numbers[place], self._places[last] = last, place
 
 
 class _Curves:
@@ -111,14 +140,9 @@ class _Curves:
         self._forget_changed(history)
         column = self._columns.setdefault(step, _Column())
         for number in history.changed_since(column.revision):
-            average = self._average(history, number, step)
-            if average is None:
-                column.averages.pop(number, None)
-            else:
-                column.averages[number] = average
+            column.put(number, self._average(history, number, step))
         column.revision = history.revision
-        others = [average for number, average in column.averages.items() if number != apart_from]
-        return np.array(others, dtype=np.float64).reshape(-1, 2)
+        return column.apart_from(apart_from)
 
     def _average(self, history: History, number: int, step: int) -> Merit | None:
         if history.trials[number].phase is Phase.FAILED:

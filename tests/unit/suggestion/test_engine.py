@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -339,6 +340,16 @@ def test_an_unusable_value_is_kept_and_never_best(value: float) -> None:
     assert [standing.trial for standing in advice.best] == [2]
     kept = engine.records(KEY)[0].observations[0].metrics["loss"]
     assert kept == value or (kept != kept and value != value)
+
+
+def test_the_last_words_of_a_crash_may_be_no_text(tmp_path: Path) -> None:
+    url, spec = f"sqlite:///{tmp_path / 'podium.db'}", a_spec()
+    engine = Engine(open_store(url))
+    advise(engine, spec, complete=True)
+    told = facts(1).model_copy(update={"phase": Phase.FAILED, "message": "bad bytes: \x00 \udcff"})
+    advise(engine, spec, told)
+    assert engine.records(KEY) == Engine(open_store(url)).records(KEY)
+    assert engine.records(KEY)[0].message.startswith("bad bytes: ")
 
 
 # --- standings ------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Median stopping against the rule worked by hand."""
 
+import random
 import statistics
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from builders.experiments import a_scheduler
 from builders.race import NAN, Race
 from podium_contract.trial import Observation
+from podium_suggestion.schedulers import make_scheduler
 
 LOSSES = st.lists(st.floats(-10, 10), min_size=4, max_size=4)
 
@@ -154,3 +156,28 @@ def test_keeping_the_constraints_comes_before_the_loss(latency: float, is_stoppe
     race.start()
     race.report(4, 1, 0.05 if is_stopped else 0.9, latency=latency)
     assert (race.judge(4, 1) is not None) == is_stopped
+
+
+@given(st.randoms(use_true_random=False))
+def test_what_is_remembered_between_verdicts_changes_none(chance: random.Random) -> None:
+    race = a_race()
+    for _ in range(25):
+        number = chance.randint(1, max(race.history.rows, 1))
+        match chance.choice(["start", "start", "report", "report", "report", "fail", "stop", "correct"]):
+            case "start":
+                race.curve(chance.random())
+            case _ if not race.history.rows:
+                continue
+            case "report":
+                race.report(number, chance.randint(1, 5), chance.random())
+            case "fail":
+                race.fail(number)
+            case "stop":
+                race.history.stop(number, chance.randint(1, 5), "stopped")
+            case "correct":
+                again = Observation(attempt=2, step=chance.randint(1, 5), metrics={"loss": chance.random()})
+                race.history.observe(number, again)
+        for trial, step in ((chance.randint(1, max(race.history.rows, 1)), chance.randint(1, 5)) for _ in range(3)):
+            if trial in race.history.trials:
+                afresh = make_scheduler(race.spec).judge(race.history, trial, step)
+                assert race.judge(trial, step) == afresh
