@@ -1,0 +1,74 @@
+"""Every example runs to its end on this machine, as its comment says."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = [path.name for path in sorted((ROOT / "examples").glob("*.yaml"))]
+
+
+def run_example(name: str, results: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "podium_operator", "run", f"examples/{name}", "--quiet", "--output", "json"]
+    environment = {**os.environ, "COLUMNS": "120"}
+    done = subprocess.run(
+        [*command, "--results", str(results)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_runs_to_its_end(name: str, tmp_path: Path) -> None:
+    document = run_example(name, tmp_path / "results")
+    assert document["status"]["phase"] == "Complete"
+    assert document["status"]["best"]
+    assert not [trial for trial in document["trials"] if trial["phase"] == "Failed"]
+    check = CHECKS.get(name)
+    if check is not None:
+        check(document)
+
+
+def check_quickstart(document: dict[str, Any]) -> None:
+    """The first trial is the defaults, and the winner is far better than they are at any budget."""
+    first, best = document["trials"][0], document["status"]["best"][0]
+    defaults = max(observation["metrics"]["val_r2"] for observation in first["observations"])
+    assert best["metrics"]["val_r2"] > max(defaults, 0.34) + 0.05, "the defaults reach 0.34 when trained in full"
+    assert document["status"]["cost"]["steps"] < 0.3 * document["status"]["cost"]["fullSteps"]
+
+
+def check_grid(document: dict[str, Any]) -> None:
+    assert len(document["trials"]) == 9
+    (complete,) = [c for c in document["status"]["conditions"] if c["type"] == "Complete"]
+    assert complete["reason"] == "SearchExhausted"
+
+
+def check_halving(document: dict[str, Any]) -> None:
+    steps = sorted(trial["observations"][-1]["step"] for trial in document["trials"])
+    assert steps == [2] * 6 + [6] * 2 + [18]
+
+
+def check_median(document: dict[str, Any]) -> None:
+    assert {trial["phase"] for trial in document["trials"]} == {"Pruned", "Succeeded"}
+
+
+def check_pareto(document: dict[str, Any]) -> None:
+    front = [(s["metrics"]["val_accuracy"], s["metrics"]["size"]) for s in document["status"]["best"]]
+    assert len(front) > 1
+    for accuracy, size in front:
+        assert not any(a >= accuracy and s <= size and (a, s) != (accuracy, size) for a, s in front)
+
+
+CHECKS = {
+    "quickstart.yaml": check_quickstart,
+    "grid.yaml": check_grid,
+    "halving.yaml": check_halving,
+    "median.yaml": check_median,
+    "pareto.yaml": check_pareto,
+}
