@@ -156,7 +156,9 @@ def open_store(url: str = "sqlite://") -> "Store":
     except ImportError as fault:
         raise StoreError(f"this store needs a driver, got {fault}; install podium[postgres]") from fault
     except SQLAlchemyError as fault:
-        raise StoreError(f"the store {_without_password(url)} cannot be opened: {_cause(fault)}") from fault
+        raise StoreError(
+            f"the store {_without_password(url)} cannot be opened: {_cause(fault)}; check that it exists and may be written"
+        ) from fault
 
 
 class Store:
@@ -167,7 +169,7 @@ class Store:
         # An SQLite database in memory lives in one connection, which holds one transaction at a time.
         in_memory = isinstance(engine.pool, StaticPool)
         self._turn: AbstractContextManager[Any] = threading.RLock() if in_memory else nullcontext()
-        with self._transaction() as connection:
+        with engine.begin() as connection:
             _prepare_schema(connection)
 
     def revision(self, key: str) -> int | None:
