@@ -62,11 +62,11 @@ class Engine:
         key = request.experiment
         with self._turn(key):
             for attempt in range(1, _ATTEMPTS + 1):
-                answer = self._store.answer(key, request.request_id)
+                revision, answer = self._store.look_up(key, request.request_id)
                 if answer is not None:
                     return Advice.model_validate_json(answer)
                 try:
-                    return self._exchange(request)
+                    return self._exchange(request, revision)
                 except StaleRevisionError:
                     if attempt == _ATTEMPTS:
                         raise
@@ -78,7 +78,7 @@ class Engine:
         Raises UnknownExperimentError.
         """
         with self._turn(experiment):
-            desk = self._open(experiment)
+            desk = self._open(experiment, self._store.look_up(experiment)[0])
             if desk is None:
                 raise UnknownExperimentError(f"no experiment {experiment} in the store")
             numbers = sorted(number for number in desk.ledger.history.trials if number > after)
@@ -90,9 +90,9 @@ class Engine:
             self._close(experiment)
             return self._store.delete(experiment)
 
-    def _exchange(self, request: AdviceRequest) -> Advice:
+    def _exchange(self, request: AdviceRequest, revision: int | None) -> Advice:
         key = request.experiment
-        desk = self._open(key)
+        desk = self._open(key, revision)
         if desk is None:
             if not request.complete:
                 raise UnknownExperimentError(f"no experiment {key} in the store")
@@ -118,10 +118,10 @@ class Engine:
             self._watch(entries)
         return advice
 
-    def _open(self, key: str) -> "Desk | None":
-        """Return an experiment's desk, read from the store unless what is in memory is still true."""
+    def _open(self, key: str, revision: int | None) -> "Desk | None":
+        """Return an experiment's desk, read from the store unless the one in memory is of the stored revision."""
         desk = self._desks.get(key)
-        if desk is not None and desk.ledger.revision == self._store.revision(key):
+        if desk is not None and desk.ledger.revision == revision:
             return desk
         self._close(key)
         snapshot = self._store.load(key)

@@ -145,6 +145,27 @@ _answers = sql.Table(
     sql.Index("answers_by_revision", "experiment_id", "revision"),
 )
 
+# The statements of every exchange, built once.
+_LOOK_UP = (
+    sql.select(_experiments.c.revision, _answers.c.answer)
+    .outerjoin(
+        _answers,
+        (_answers.c.experiment_id == _experiments.c.id) & (_answers.c.request_id == sql.bindparam("asked")),
+    )
+    .where(_experiments.c.key == sql.bindparam("wanted"))
+)
+_FOUND = _experiments.insert().returning(_experiments.c.id)
+_ADVANCE = (
+    _experiments.update()
+    .where(_experiments.c.key == sql.bindparam("wanted"), _experiments.c.revision == sql.bindparam("known"))
+    .values(spec=sql.bindparam("spec"), revision=sql.bindparam("revision"))
+    .returning(_experiments.c.id)
+)
+_ADD_ANSWER = _answers.insert()
+_DROP_ANSWERS = _answers.delete().where(
+    _answers.c.experiment_id == sql.bindparam("of"), _answers.c.revision <= sql.bindparam("until")
+)
+
 
 def open_store(url: str = "sqlite://") -> "Store":
     """Open the store at a URL, creating its tables in an empty one: sqlite:///FILE, sqlite:// (in memory) or postgresql://.
@@ -172,20 +193,14 @@ class Store:
         with engine.begin() as connection:
             _prepare_schema(connection)
 
-    def revision(self, key: str) -> int | None:
-        """Return how many exchanges of an experiment are stored; None when it is unknown."""
-        with self._transaction(reading=True) as connection:
-            return connection.execute(sql.select(_experiments.c.revision).where(_experiments.c.key == key)).scalar()
+    def look_up(self, key: str, request_id: str = "") -> tuple[int | None, str | None]:
+        """Return how many exchanges of an experiment are stored, and the answer that a request was given.
 
-    def answer(self, key: str, request_id: str) -> str | None:
-        """Return the answer that a request was given, while it is kept."""
-        query = (
-            sql.select(_answers.c.answer)
-            .join(_experiments, _experiments.c.id == _answers.c.experiment_id)
-            .where(_experiments.c.key == key, _answers.c.request_id == request_id)
-        )
+        The first is None for an unknown experiment, the second for a request that is unknown or long past.
+        """
         with self._transaction(reading=True) as connection:
-            return connection.execute(query).scalar()
+            row = connection.execute(_LOOK_UP, {"wanted": key, "asked": request_id}).first()
+        return (None, None) if row is None else (row.revision, row.answer)
 
     def load(self, key: str) -> Snapshot | None:
         """Return all that is stored of an experiment; None when it is unknown."""
@@ -213,9 +228,8 @@ class Store:
             _upsert(connection, _observations, observations)
             _upsert(connection, _verdicts, verdicts, keep=("position", "reason"))
             answer = {"request_id": changes.request_id, "revision": revision, "answer": changes.answer}
-            connection.execute(_answers.insert(), {"experiment_id": experiment_id, **answer})
-            outdated = (_answers.c.experiment_id == experiment_id) & (_answers.c.revision <= revision - KEPT_ANSWERS)
-            connection.execute(_answers.delete().where(outdated))
+            connection.execute(_ADD_ANSWER, {"experiment_id": experiment_id, **answer})
+            connection.execute(_DROP_ANSWERS, {"of": experiment_id, "until": revision - KEPT_ANSWERS})
         return revision
 
     def delete(self, key: str) -> bool:
@@ -381,11 +395,9 @@ def _advance(connection: sql.Connection, key: str, changes: Changes) -> tuple[in
     """Found the experiment or count its revision up; returns its id and the new revision."""
     spec = changes.spec.model_dump_json(by_alias=True)
     if changes.revision is None:
-        statement = _experiments.insert().values(key=key, spec=spec, revision=1).returning(_experiments.c.id)
-        return connection.execute(statement).scalar_one(), 1
-    is_current = (_experiments.c.key == key) & (_experiments.c.revision == changes.revision)
-    update = _experiments.update().where(is_current).values(spec=spec, revision=changes.revision + 1)
-    found = connection.execute(update.returning(_experiments.c.id)).scalar()
+        return connection.execute(_FOUND, {"key": key, "spec": spec, "revision": 1}).scalar_one(), 1
+    expected = {"wanted": key, "known": changes.revision}
+    found = connection.execute(_ADVANCE, {**expected, "spec": spec, "revision": changes.revision + 1}).scalar()
     if found is None:
         raise StaleRevisionError(f"the record of {key} has moved on from revision {changes.revision}")
     return found, changes.revision + 1

@@ -41,8 +41,7 @@ class StoreConformance:
     def test_an_unknown_experiment_is_none(self, open_store_again: OpenStore) -> None:
         store = open_store_again()
         assert store.load(KEY) is None
-        assert store.revision(KEY) is None
-        assert store.answer(KEY, "r1") is None
+        assert store.look_up(KEY, "r1") == (None, None)
 
     def test_everything_comes_back_as_it_was_after_a_restart(self, open_store_again: OpenStore) -> None:
         full = a_trial(
@@ -126,7 +125,7 @@ class StoreConformance:
         snapshot = second.load(KEY)
         assert snapshot is not None
         assert snapshot.trials == []
-        assert second.answer(KEY, "late") is None
+        assert second.look_up(KEY, "late") == (2, None)
 
     def test_an_exchange_is_stored_as_a_whole_or_not_at_all(self, open_store_again: OpenStore) -> None:
         store = open_store_again()
@@ -143,9 +142,9 @@ class StoreConformance:
         for revision in range(KEPT_ANSWERS + 5):
             answer = json.dumps({"steps": revision})
             store.save(KEY, changes(revision or None, request_id=f"id-{revision}", answer=answer))
-        assert store.answer(KEY, "id-4") is None
-        assert store.answer(KEY, "id-5") == '{"steps": 5}'
-        assert store.answer(KEY, f"id-{KEPT_ANSWERS + 4}") is not None
+        assert store.look_up(KEY, "id-4") == (KEPT_ANSWERS + 5, None)
+        assert store.look_up(KEY, "id-5") == (KEPT_ANSWERS + 5, '{"steps": 5}')
+        assert store.look_up(KEY, f"id-{KEPT_ANSWERS + 4}")[1] is not None
 
     def test_experiments_do_not_see_each_other(self, open_store_again: OpenStore) -> None:
         store = open_store_again()
@@ -166,7 +165,7 @@ class StoreConformance:
         assert snapshot is not None
         back = snapshot.trials[0]
         assert (back.assignment, back.origin, back.message) == ({odd: odd}, odd, odd)
-        assert open_store_again().answer(KEY, odd) == "{}"
+        assert open_store_again().look_up(KEY, odd) == (1, "{}")
 
     def test_it_can_be_checked(self, open_store_again: OpenStore) -> None:
         open_store_again().check()

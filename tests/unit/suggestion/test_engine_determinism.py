@@ -115,6 +115,21 @@ def test_restarts_of_both_sides_and_lost_answers_change_nothing(scheduler: str, 
     assert story_of(operator) == undisturbed(a_spec(scheduler))
 
 
+@pytest.mark.parametrize("search", ["grid", "sobol", "tpe"])
+def test_whatever_searches_a_restarted_and_interrupted_run_tells_the_same_story(search: str) -> None:
+    spec = a_spec("asha", search=a_search(search, seed=3), max_trials=18)
+    chance = random.Random(2)
+    store = open_store()
+    operator = SimulatedOperator(Engine(store), spec, objective, (chance.randint(0, 5) for _ in count()))
+    while not operator.advice.idle:
+        operator.train()
+        operator.engine = Engine(store)
+        if chance.random() < 0.2:
+            operator.crash()
+        operator.exchange(lose_answer=chance.random() < 0.2)
+    assert story_of(operator) == undisturbed(spec)
+
+
 def test_the_target_is_reached_at_the_same_step_however_it_is_told() -> None:
     spec = a_spec("none", objectives=[an_objective(target=0.35)])
     stories = []

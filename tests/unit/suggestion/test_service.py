@@ -207,7 +207,7 @@ class BrokenStore(Store):
     def __init__(self) -> None:
         super().__init__(open_store()._engine)
 
-    def answer(self, key: str, request_id: str) -> str | None:  # noqa: ARG002  (refuses whatever it is asked)
+    def look_up(self, key: str, request_id: str = "") -> tuple[int | None, str | None]:  # noqa: ARG002  (refuses all)
         raise StoreError("the store cannot be read: connection refused")
 
     def check(self) -> None:
@@ -218,7 +218,7 @@ class DefectiveStore(Store):
     def __init__(self) -> None:
         super().__init__(open_store()._engine)
 
-    def answer(self, key: str, request_id: str) -> str | None:  # noqa: ARG002  (refuses whatever it is asked)
+    def look_up(self, key: str, request_id: str = "") -> tuple[int | None, str | None]:  # noqa: ARG002  (refuses all)
         raise ZeroDivisionError("a secret of the implementation")
 
 
