@@ -99,7 +99,9 @@ class Column:
         if self.size is not None:
             return np.asarray(parameter.min + self.cell(unit) * (parameter.step or 1))
         low, width = self._span
-        return np.clip(self._unscaled(low + np.clip(unit, 0.0, 1.0) * width), parameter.min, parameter.max)
+        values = np.clip(self._unscaled(low + np.clip(unit, 0.0, 1.0) * width), parameter.min, parameter.max)
+        # low + width may round to something else than high: the ends are the ends, to the last bit.
+        return np.where(unit <= 0.0, parameter.min, np.where(unit >= 1.0, parameter.max, values))
 
     def satisfies(self, condition: Condition, unit: FloatArray) -> BoolArray:
         """Answer at which coordinates this parameter, if active, has a value that satisfies a condition."""

@@ -24,7 +24,7 @@ from podium_suggestion.engine import Engine
 from podium_suggestion.store import Store, open_store
 
 MAX_PASSES = 2000
-SMALL: dict[str, Any] = {"scheduler": a_scheduler("asha", 1, 4, reductionFactor=2), "max_trials": 4}
+SMALL: dict[str, Any] = {"scheduler": a_scheduler("asha", 1, 2, reductionFactor=2), "max_trials": 3}
 
 
 class Advisor:
