@@ -7,6 +7,7 @@ assignment, every verdict and every record must be those of the undisturbed run.
 
 import random
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import count, repeat
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "halving": a_scheduler("halving", 1, 9, bracketSize=9),
     "asha": a_scheduler("asha", 1, 9),
 }
+
+Story = tuple[list[str], list[dict[str, Any]], list[dict[str, Any]]]
+"""Assignments and verdicts, records, and the podium."""
 
 
 def a_spec(scheduler: str, **spec: Any) -> ExperimentSpec:
@@ -49,20 +53,26 @@ def objective(parameters: Parameters, step: int) -> dict[str, float] | None:
     return {"loss": abs(rate - 0.003) * 50 + 1 / step + bump}
 
 
-def story_of(operator: SimulatedOperator) -> tuple[list[str], list[dict[str, Any]], list[dict[str, Any]]]:
+def story_of(operator: SimulatedOperator) -> Story:
     best = [standing.to_json() for standing in operator.advice.best]
     return operator.log, [essence(record) for record in operator.records()], best
 
 
-def undisturbed(spec: ExperimentSpec) -> tuple[list[str], list[dict[str, Any]], list[dict[str, Any]]]:
+def undisturbed(spec: ExperimentSpec) -> Story:
     operator = SimulatedOperator(Engine(open_store()), spec, objective)
     operator.run()
     return story_of(operator)
 
 
+@cache
+def the_story(scheduler: str) -> Story:
+    """The undisturbed story, told once for all tests; nobody changes it."""
+    return undisturbed(a_spec(scheduler))
+
+
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_the_story_has_something_to_tell(scheduler: str) -> None:
-    log, records, best = undisturbed(a_spec(scheduler))
+    log, records, best = the_story(scheduler)
     phases = {record["phase"] for record in records}
     assert len(records) == 15
     assert len(best) == 3
@@ -81,7 +91,7 @@ def test_how_reports_are_spread_over_exchanges_decides_nothing(scheduler: str, s
     }
     operator = SimulatedOperator(Engine(open_store()), a_spec(scheduler), objective, patterns[strides]())
     operator.run()
-    assert story_of(operator) == undisturbed(a_spec(scheduler))
+    assert story_of(operator) == the_story(scheduler)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -95,7 +105,7 @@ def test_a_service_restarted_before_every_exchange_decides_the_same(scheduler: s
         operator.engine = Engine(store)
         operator.train()
         operator.exchange()
-    assert story_of(operator) == undisturbed(a_spec(scheduler))
+    assert story_of(operator) == the_story(scheduler)
     store.close()
 
 
@@ -112,7 +122,7 @@ def test_restarts_of_both_sides_and_lost_answers_change_nothing(scheduler: str, 
         if chance.random() < 0.2:
             operator.crash()
         operator.exchange(lose_answer=chance.random() < 0.3)
-    assert story_of(operator) == undisturbed(a_spec(scheduler))
+    assert story_of(operator) == the_story(scheduler)
 
 
 @pytest.mark.parametrize("search", ["grid", "sobol", "tpe"])
@@ -144,9 +154,9 @@ def test_the_target_is_reached_at_the_same_step_however_it_is_told() -> None:
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_the_same_manifest_gives_the_same_story_twice(scheduler: str) -> None:
-    assert undisturbed(a_spec(scheduler)) == undisturbed(a_spec(scheduler))
+    assert undisturbed(a_spec(scheduler)) == the_story(scheduler)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_another_seed_gives_another_story(scheduler: str) -> None:
-    assert undisturbed(a_spec(scheduler)) != undisturbed(a_spec(scheduler, search=a_search("random", seed=4)))
+    assert the_story(scheduler) != undisturbed(a_spec(scheduler, search=a_search("random", seed=4)))
