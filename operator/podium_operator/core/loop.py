@@ -32,6 +32,7 @@ class Loop:
         self._advisor = advisor
         self._clock = clock
         self._told: dict[int, TrialFacts] = {}
+        self._ruled: set[int] = set()
         self._has_introduced_itself = False
 
     async def step(self) -> Pass:
@@ -56,8 +57,9 @@ class Loop:
 
     async def _ask(self, world: World, now: datetime, *, complete: bool) -> Advice:
         draft = take_in(world, now)
-        full = describe(draft, uuid4().hex, complete=complete)
+        full = describe(draft, uuid4().hex, complete=complete, ruled=self._ruled)
         advice = await self._advisor.advise(full if complete else self._news_of(full))
+        self._ruled = {verdict.trial for verdict in advice.verdicts}
         self._told = {facts.number: _without_reports(facts) for facts in full.facts}
         self._has_introduced_itself = True
         return advice

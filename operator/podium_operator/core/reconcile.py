@@ -9,7 +9,7 @@ done and plans the rest. The plan writes records before it causes effects; every
 doing it twice is doing it once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -103,10 +103,13 @@ def take_in(world: World, now: datetime, advice: Advice | None = None) -> Draft:
     return draft
 
 
-def describe(draft: Draft, request_id: str, *, complete: bool) -> AdviceRequest:
-    """Return what the advisor must know: every trial when `complete`, else those that need attention."""
+def describe(draft: Draft, request_id: str, *, complete: bool, ruled: Collection[int] = ()) -> AdviceRequest:
+    """Return what the advisor must know: every trial when `complete`, else those that need attention.
+
+    `ruled` are trials that the last advice gave verdicts on: how they stand now shows that the verdicts were carried out.
+    """
     world, experiment = draft.world, draft.world.experiment
-    numbers = sorted(world.trials) if complete else [n for n in world.attention if n in world.trials]
+    numbers = sorted(world.trials.keys() if complete else {*world.attention, *ruled} & world.trials.keys())
     accepts_work = not experiment.spec.suspend and outcome_of(experiment) is None
     return AdviceRequest(
         experiment=experiment_key(experiment.metadata.namespace, experiment.metadata.name, experiment.metadata.uid),
