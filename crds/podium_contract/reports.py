@@ -32,7 +32,7 @@ def parse_report_line(text: str) -> Observation:
     """Return the report of one line; ValueError when it is none."""
     fields = json.loads(text)
     if not isinstance(fields, dict):
-        raise ValueError("a report is a JSON object")  # noqa: TRY004  (one error type for the caller)
+        raise ValueError(f"a report is a JSON object, got {text[:40]!r}")  # noqa: TRY004  (one error type for the caller)
     try:
         return Observation(
             attempt=fields["a"], sequence=fields["n"], step=fields["s"], metrics=fields["m"], seconds=fields.get("t")

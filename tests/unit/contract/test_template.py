@@ -1,0 +1,64 @@
+"""Placeholders are replaced without a shell: arguments arrive exactly as written."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podium_contract.template import placeholders_of, substitute
+
+ASSIGNMENT: dict[str, Any] = {"lr": 0.1, "depth": 3, "name": "a b'c\"$d", "betas": [0.9, 0.999], "flag": True}
+
+
+def arguments(*words: str) -> list[str]:
+    replaced: list[str] = substitute({"command": list(words)}, ASSIGNMENT)["command"]
+    return replaced
+
+
+@pytest.mark.parametrize(
+    ("word", "result"),
+    [
+        ("--lr=${lr}", "--lr=0.1"),
+        ("${depth}", "3"),
+        ("${name}", "a b'c\"$d"),
+        ("${betas}", "[0.9, 0.999]"),
+        ("${flag}", "true"),
+        ("${lr}:${depth}", "0.1:3"),
+        ("$${HOME}", "${HOME}"),
+        ("$HOME $(x) `y` *", "$HOME $(x) `y` *"),
+    ],
+)
+def test_word_is_replaced(word: str, result: str) -> None:
+    assert arguments(word) == [result]
+
+
+def test_word_with_an_inactive_parameter_is_left_out() -> None:
+    assert arguments("train", "--momentum=${momentum}", "--lr=${lr}") == ["train", "--lr=0.1"]
+
+
+def test_environment_is_replaced_and_left_out_alike() -> None:
+    env = [
+        {"name": "LR", "value": "${lr}"},
+        {"name": "MOMENTUM", "value": "${momentum}"},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+    ]
+    assert [variable["name"] for variable in substitute({"env": env}, ASSIGNMENT)["env"]] == ["LR", "NODE"]
+
+
+def test_template_itself_is_not_changed() -> None:
+    container = {"command": ["${lr}"], "image": "x"}
+    substitute(container, ASSIGNMENT)
+    assert container == {"command": ["${lr}"], "image": "x"}
+
+
+def test_placeholders_tell_where_they_stand() -> None:
+    container = {"command": ["a", "${x}"], "args": ["${y}${z}"], "env": [{"name": "E", "value": "${x} $${no}"}]}
+    places = [("command[1]", "x"), ("args[0]", "y"), ("args[0]", "z"), ("env[E]", "x")]
+    assert list(placeholders_of(container)) == places
+
+
+@given(st.text())
+def test_text_without_placeholders_arrives_as_it_is(text: str) -> None:
+    if "${" not in text:
+        assert arguments(text) == [text]
