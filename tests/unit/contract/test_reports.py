@@ -69,7 +69,7 @@ def test_any_other_text_is_no_report_and_no_error(text: str) -> None:
     ],
 )
 def test_line_that_is_no_report_is_refused(line: str) -> None:
-    with pytest.raises(ValueError, match="report|Expecting"):
+    with pytest.raises(ValueError, match=r"report|Expecting"):
         parse_report_line(line)
 
 
