@@ -68,13 +68,25 @@ class Prometheus:
 def prometheus(folder: Path, namespaces: Iterable[str]) -> Iterator[Prometheus]:
     """Run Prometheus over the pods of some namespaces, followed as they come and go."""
     targets = folder / "targets.json"
-    config = folder / "prometheus.yaml"
-    config.write_text(json.dumps(documented_configuration(targets)), encoding="utf-8")
     over = threading.Event()
     follower = threading.Thread(target=_follow, args=(targets, tuple(namespaces), over))
     follower.start()
+    try:
+        with running(folder, documented_configuration(targets)) as server:
+            yield server
+    finally:
+        over.set()
+        follower.join()
+
+
+@contextlib.contextmanager
+def running(folder: Path, config: dict[str, Any]) -> Iterator[Prometheus]:
+    """Run Prometheus on a configuration, at the pace of a test and with Podium's alert rules."""
+    pace = {"scrape_interval": f"{_SECONDS}s", "evaluation_interval": f"{_SECONDS}s"}
+    file = folder / "prometheus.yaml"
+    file.write_text(json.dumps({**config, "global": pace, "rule_files": [str(ALERTS)]}), encoding="utf-8")
     address = f"127.0.0.1:{_free_port()}"
-    command = [str(ROOT / "scripts" / "prometheus"), str(config), str(folder / "data"), address]
+    command = [str(ROOT / "scripts" / "prometheus"), str(file), str(folder / "data"), address]
     with (folder / "prometheus.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
@@ -82,18 +94,14 @@ def prometheus(folder: Path, namespaces: Iterable[str]) -> Iterator[Prometheus]:
         until("Prometheus", lambda: _is_ready(server), 120)
         yield server
     finally:
-        over.set()
         process.terminate()
         process.wait(30)
-        follower.join()
 
 
 def documented_configuration(targets: Path) -> dict[str, Any]:
-    """docs/prometheus.yaml, with the pods from a file and at the pace of a test."""
+    """docs/prometheus.yaml, with the pods from a file."""
     text = (ROOT / "docs" / "prometheus.yaml").read_text(encoding="utf-8")
     config: dict[str, Any] = yaml.safe_load(text)
-    config["global"] = {"scrape_interval": f"{_SECONDS}s", "evaluation_interval": f"{_SECONDS}s"}
-    config["rule_files"] = [str(ALERTS)]
     for job in config["scrape_configs"]:
         assert job.pop("kubernetes_sd_configs") == [{"role": "pod"}]
         job["file_sd_configs"] = [{"files": [str(targets)], "refresh_interval": f"{_SECONDS}s"}]

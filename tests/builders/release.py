@@ -41,7 +41,7 @@ def kubectl(*arguments: str, given: Any = None) -> str:
     return answer.stdout
 
 
-def until(what: str, look: Callable[[], Seen], seconds: float = 60.0) -> Seen:
+def until(what: str, look: Callable[[], Seen | None], seconds: float = 60.0) -> Seen:
     """Look until there is something to see, and return it; fails with what was waited for."""
     end = time.monotonic() + seconds
     while not (seen := look()):
