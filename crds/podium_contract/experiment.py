@@ -314,7 +314,7 @@ class RungStatus(OpenModel):
     running: int = 0
     """Trials on their way to it."""
     reached: int = 0
-    """Trials that reached it, failed ones left out."""
+    """Trials that reached it, whatever became of them since."""
     promoted: int = 0
     """Of those, how many went on."""
 

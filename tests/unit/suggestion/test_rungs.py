@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium_suggestion.rungs import Rung, bracket_plan, full_bracket_size, rung_budgets, survivors
@@ -28,6 +28,7 @@ def test_no_rung_is_lost_where_logarithms_lose_one(maximum: int, eta: int) -> No
     assert rung_budgets(1, maximum, eta)[-2] * eta == maximum
 
 
+@settings(deadline=None)
 @given(st.integers(1, 50), st.integers(1, 100_000), st.integers(2, 20))
 def test_a_ladder_climbs_from_min_to_max_by_at_most_eta(minimum: int, more: int, eta: int) -> None:
     maximum = minimum + more
@@ -57,6 +58,7 @@ def test_a_bracket_that_cannot_be_filled_still_has_a_winner() -> None:
     assert [rung.trials for rung in bracket_plan(1, 81, 3, trials=10).rungs] == [10, 3, 1, 1, 1]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10), st.integers(1, 5000), st.integers(2, 6))
 def test_a_full_bracket_leaves_one_at_the_top(minimum: int, more: int, eta: int) -> None:
     budgets = rung_budgets(minimum, minimum + more, eta)
@@ -67,6 +69,7 @@ def test_a_full_bracket_leaves_one_at_the_top(minimum: int, more: int, eta: int)
     assert trials == 1
 
 
+@settings(deadline=None)
 @given(st.integers(1, 1000), st.integers(2, 6))
 def test_resuming_never_costs_more_than_starting_again(trials: int, eta: int) -> None:
     bracket = bracket_plan(1, 81, eta, trials)

@@ -5,7 +5,7 @@ import statistics
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.experiments import a_scheduler
@@ -41,6 +41,7 @@ def test_a_trial_as_good_as_the_median_goes_on() -> None:
     assert race.judge(4, 1) is None
 
 
+@settings(deadline=None)
 @given(st.lists(LOSSES, min_size=3, max_size=8), LOSSES, st.integers(1, 4))
 def test_the_verdict_is_the_rule_in_plain_arithmetic(others: list[list[float]], mine: list[float], step: int) -> None:
     race = a_race()
@@ -158,6 +159,7 @@ def test_keeping_the_constraints_comes_before_the_loss(latency: float, is_stoppe
     assert (race.judge(4, 1) is not None) == is_stopped
 
 
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_what_is_remembered_between_verdicts_changes_none(chance: random.Random) -> None:
     race = a_race()
