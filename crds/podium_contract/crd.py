@@ -359,7 +359,7 @@ def experiment_crd() -> Schema:
         schema=schema,
         columns=[
             ("Phase", "string", ".status.phase", 0),
-            ("Best", "number", ".status.bestValue", 0),
+            ("Best", "string", ".status.bestValue", 0),
             ("Running", "integer", ".status.trials.running", 0),
             ("Succeeded", "integer", ".status.trials.succeeded", 0),
             ("Pruned", "integer", ".status.trials.pruned", 0),
@@ -387,7 +387,7 @@ def trial_crd() -> Schema:
             ("Phase", "string", ".status.phase", 0),
             ("Step", "integer", ".status.step", 0),
             ("Target", "integer", ".status.target", 1),
-            ("Value", "number", ".status.value", 0),
+            ("Value", "string", ".status.value", 0),
             ("Reason", "string", ".status.reason", 1),
             ("Age", "date", ".metadata.creationTimestamp", 0),
         ],

@@ -17,9 +17,6 @@ from podium_contract.model import number_from_json
 from podium_contract.reports import parse_metrics_page, parse_termination_message
 from podium_contract.trial import Observation
 
-MAX_PAGE_BYTES = 4 * 1024 * 1024
-"""More than this of an endpoint's answer is not read: a trial cannot fill the operator's memory."""
-
 _SELECTOR = re.compile(r"^(?P<name>[A-Za-z_:][A-Za-z0-9_:]*)(?:\{(?P<labels>[^}]*)\})?$")
 _LABEL = re.compile(r'\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*"(?P<value>[^"]*)"\s*(?:,|$)')
 

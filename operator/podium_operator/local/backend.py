@@ -17,7 +17,7 @@ import httpx
 
 from podium_contract.experiment import Experiment, ExperimentStatus, LogMetrics, PrometheusMetrics, immutable_change
 from podium_contract.template import trial_container
-from podium_contract.trial import Observation, Trial
+from podium_contract.trial import Trial
 from podium_operator.core.actions import (
     Action,
     Announce,
@@ -41,10 +41,10 @@ from podium_operator.local.runs import (
     interrupted_end,
     new_record,
 )
-from podium_operator.metrics_sources import MAX_PAGE_BYTES, LogReader, Reader, final_reports, reader_for
+from podium_operator.metrics_sources import LogReader, Reader, final_reports, reader_for
+from podium_operator.scraping import MAX_PAGE_BYTES, SCRAPE_TIMEOUT_SECONDS, Inbox, fetch_page
 
 SCRAPE_INTERVAL_SECONDS = 0.3
-_SCRAPE_TIMEOUT_SECONDS = 2.0
 _TAKEOVER_TICK_SECONDS = 0.05
 
 
@@ -57,17 +57,7 @@ class LiveRun:
     launcher: asyncio.subprocess.Process | None = None
     """None when an earlier session started it."""
     log_position: int = 0
-    told: dict[tuple[int, int], int] = field(default_factory=dict)
-    """Highest sequence handed out, by (attempt, step)."""
-    fresh: list[Observation] = field(default_factory=list)
-    """Read, and not yet acknowledged."""
-
-    def take(self, observations: list[Observation]) -> None:
-        for observation in observations:
-            key = (observation.attempt, observation.step)
-            if self.told.get(key, -1) < observation.sequence:
-                self.told[key] = observation.sequence
-                self.fresh.append(observation)
+    inbox: Inbox = field(default_factory=Inbox)
 
 
 class LocalBackend:
@@ -90,8 +80,7 @@ class LocalBackend:
         self._runs: dict[int, LiveRun] = {}
         self._changed = asyncio.Event()
         self._last_scrape: datetime | None = None
-        self._handed_out: dict[int, int] = {}
-        self._client = httpx.AsyncClient(timeout=_SCRAPE_TIMEOUT_SECONDS, trust_env=False)
+        self._client = httpx.AsyncClient(timeout=SCRAPE_TIMEOUT_SECONDS, trust_env=False)
         self._watchers: set[asyncio.Task[None]] = set()
 
     @property
@@ -130,8 +119,8 @@ class LocalBackend:
         for live in self._runs.values():
             self._look_for_end(live)
         self._world.runs = {number: live.record.run for number, live in self._runs.items()}
-        self._world.reports = {number: tuple(live.fresh) for number, live in self._runs.items() if live.fresh}
-        self._handed_out = {number: len(reports) for number, reports in self._world.reports.items()}
+        reports = {number: live.inbox.hand_out() for number, live in self._runs.items()}
+        self._world.reports = {number: observations for number, observations in reports.items() if observations}
         return self._world
 
     async def perform(self, action: Action) -> None:
@@ -155,10 +144,8 @@ class LocalBackend:
                 self._announce(action)
 
     def acknowledge(self) -> None:
-        for number, count in self._handed_out.items():
-            if number in self._runs:
-                del self._runs[number].fresh[:count]
-        self._handed_out = {}
+        for live in self._runs.values():
+            live.inbox.acknowledge()
 
     async def wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -265,8 +252,8 @@ class LocalBackend:
         log = self._folder.of_run(run.number, run.attempt, "log")
         self._read_log(live)
         if isinstance(live.reader, LogReader):
-            live.take(live.reader.finish())
-        live.take(final_reports(self._wanted.spec.trial.metrics, termination))
+            live.inbox.take(live.reader.finish())
+        live.inbox.take(final_reports(self._wanted.spec.trial.metrics, termination))
         end = end_of(exit_record, log, termination, self._clock())
         live.record = live.record.with_run(state=RunState.ENDED, end=end)
 
@@ -320,16 +307,9 @@ class LocalBackend:
         url = self._endpoint(live)
         if url is None:
             return
-        page = bytearray()
-        try:
-            async with asyncio.timeout(_SCRAPE_TIMEOUT_SECONDS), self._client.stream("GET", url) as response:
-                async for chunk in response.aiter_bytes():
-                    page += chunk
-                    if len(page) > MAX_PAGE_BYTES:
-                        return
-        except (httpx.HTTPError, TimeoutError, OSError):
-            return  # not up yet, gone already, or hanging: the next scrape or the termination message tells
-        live.take(live.reader.read(page.decode(errors="replace")))
+        page = await fetch_page(self._client, url)
+        if page is not None:
+            live.inbox.take(live.reader.read(page))
 
     def _endpoint(self, live: LiveRun) -> str | None:
         source, run = self._wanted.spec.trial.metrics, live.record.run
@@ -348,7 +328,7 @@ class LocalBackend:
             file.seek(live.log_position)
             text = file.read(MAX_PAGE_BYTES)
             live.log_position = file.tell()
-            live.take(live.reader.read(text.decode(errors="replace")))
+            live.inbox.take(live.reader.read(text.decode(errors="replace")))
 
 
 def _refuse_what_cannot_be_done(experiment: Experiment) -> None:

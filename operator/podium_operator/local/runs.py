@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -20,6 +19,7 @@ from podium_contract.runtime import ExitCode
 from podium_contract.template import substitute, trial_container
 from podium_contract.trial import Trial
 from podium_operator.core.facts import End, EndKind, Run, RunState
+from podium_operator.core.seeds import trial_seed
 from podium_operator.local.folder import ResultsFolder
 
 DEFAULT_GRACE_SECONDS = 30
@@ -104,11 +104,6 @@ def environment_of(
     if trial.spec.parent is not None:
         environment[runtime.ENV_PARENT_CHECKPOINTS] = str(folder.checkpoints(trial.spec.parent.trial))
     return environment
-
-
-def trial_seed(experiment_seed: int, number: int) -> int:
-    """Return the seed of a trial's own randomness: 31 bits of a digest of (experiment seed, trial number)."""
-    return int.from_bytes(sha256(f"{experiment_seed}/{number}".encode()).digest()[:4], "big") >> 1
 
 
 def grace_seconds(experiment: Experiment) -> float:

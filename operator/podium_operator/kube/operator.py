@@ -1,0 +1,160 @@
+"""The operator's life: one loop per Experiment, begun when it is first seen and ended when it is gone."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import httpx
+from pydantic import ValidationError
+
+from podium_contract.conditions import Condition, ConditionType, Reason, set_condition
+from podium_contract.experiment import Experiment
+from podium_contract.manifest import faults_of
+from podium_contract.names import LABEL_EXPERIMENT
+from podium_operator.advisors.http import HttpAdvisor
+from podium_operator.core.loop import Loop, Pass
+from podium_operator.core.outcome import has_ended
+from podium_operator.core.ports import BackendError
+from podium_operator.kube.api import Json, KubernetesApi, KubernetesError
+from podium_operator.kube.backend import SCRAPE_INTERVAL_SECONDS, KubeBackend
+from podium_operator.metrics import Metrics
+
+_log = logging.getLogger("podium")
+_RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
+_RESTING_SECONDS = 60.0
+"""How often a finished experiment is looked at; a change of its spec wakes it at once."""
+_STATUS_FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
+
+
+@dataclass
+class _Seat:
+    """One Experiment under care."""
+
+    backend: KubeBackend
+    task: "asyncio.Task[None]"
+    uid: str
+
+
+class Operator:
+    """Looks after every Experiment that the watch shows it."""
+
+    def __init__(self, api: KubernetesApi, advisor: HttpAdvisor, metrics: Metrics) -> None:
+        self._api = api
+        self._advisor = advisor
+        self._metrics = metrics
+        self._seats: dict[tuple[str, str], _Seat] = {}
+
+    async def close(self) -> None:
+        """Leave every experiment as it is; the next process takes over."""
+        for seat in list(self._seats.values()):
+            await self._end(seat)
+        self._seats.clear()
+
+    # --- what the watch shows
+
+    async def see_experiment(self, body: Json, *, deleted: bool) -> None:
+        """Begin, inform or end the loop of an Experiment."""
+        key = (body["metadata"]["namespace"], body["metadata"]["name"])
+        seat = self._seats.get(key)
+        is_going = deleted or body["metadata"].get("deletionTimestamp") is not None
+        if seat is not None and (is_going or seat.uid != body["metadata"]["uid"]):
+            del self._seats[key]
+            await self._end(seat)
+            self._metrics.forget(*key)
+            await self._advisor.forget(seat.backend.key)
+            seat = None
+        if is_going:
+            return
+        try:
+            experiment = Experiment.model_validate({name: body[name] for name in _STATUS_FIELDS if name in body})
+        except ValidationError as error:
+            await self._refuse(body, error)
+            return
+        if seat is not None:
+            seat.backend.see_experiment(experiment)
+            return
+        backend = KubeBackend(experiment, self._api, _now)
+        task = asyncio.create_task(self._care_for(experiment, backend))
+        self._seats[key] = _Seat(backend, task, experiment.metadata.uid)
+
+    def see_trial(self, body: Json, *, deleted: bool) -> None:
+        seat = self._seat_of(body)
+        if seat is not None:
+            seat.backend.see_trial(body, deleted=deleted)
+
+    def see_pod(self, body: Json, *, deleted: bool) -> None:
+        seat = self._seat_of(body)
+        if seat is not None:
+            seat.backend.see_pod(body, deleted=deleted)
+
+    # --- one experiment
+
+    async def _care_for(self, experiment: Experiment, backend: KubeBackend) -> None:
+        """Drive one experiment until it is deleted; a fault is told and tried again, ever more patiently."""
+        name = f"{experiment.metadata.namespace}/{experiment.metadata.name}"
+        loop = Loop(backend, self._advisor, _now)
+        failures = 0
+        is_open = False
+        while True:
+            try:
+                if not is_open:
+                    await backend.open()
+                    is_open = True
+                with self._metrics.reconciling():
+                    step = await loop.step()
+                failures = 0
+                self._show(step)
+                await backend.wait(_pause_after(step))
+            except (BackendError, KubernetesError, httpx.HTTPError, OSError, TimeoutError) as fault:
+                _log.warning("%s: %s", name, fault)
+                await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+                failures += 1
+            except asyncio.CancelledError:
+                raise
+            except Exception:  # noqa: BLE001  (a defect in one experiment must not end the others)
+                _log.exception("%s: a pass failed; it is tried again", name)
+                await asyncio.sleep(_RETRY_SECONDS[-1])
+
+    def _show(self, step: Pass) -> None:
+        experiment = step.world.experiment
+        if step.fault:
+            _log.warning("%s/%s: %s", experiment.metadata.namespace, experiment.metadata.name, step.fault)
+        metric = experiment.spec.objectives[0].metric
+        self._metrics.show(experiment.metadata.namespace, experiment.metadata.name, metric, experiment.status)
+
+    async def _refuse(self, body: Json, error: ValidationError) -> None:
+        """Tell what the API server could not check, in the words that `podium validate` uses."""
+        metadata, message = body["metadata"], "; ".join(map(str, faults_of(error, body)))
+        known = tuple(Condition.model_validate(c) for c in body.get("status", {}).get("conditions", ()))
+        failed = Condition(type=ConditionType.FAILED, status="True", reason=Reason.INVALID_SPEC, message=message)
+        conditions, changed = set_condition(known, failed, _now())
+        if changed:
+            status = {"phase": ConditionType.FAILED, "conditions": [condition.to_json() for condition in conditions]}
+            await self._api.write_status(metadata["namespace"], "experiments", metadata["name"], status)
+            _log.warning("%s/%s is refused: %s", metadata["namespace"], metadata["name"], message)
+
+    async def _end(self, seat: _Seat) -> None:
+        seat.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await seat.task
+        await seat.backend.close()
+
+    def _seat_of(self, body: Json) -> _Seat | None:
+        metadata = body["metadata"]
+        experiment = metadata.get("labels", {}).get(LABEL_EXPERIMENT)
+        return self._seats.get((metadata["namespace"], experiment)) if experiment else None
+
+
+def _pause_after(step: Pass) -> float:
+    """Return how long to wait for news: not at all after a change, for it may have made room for another."""
+    if step.plan.actions and step.advice is not None:
+        return 0.02
+    if has_ended(step.world.experiment.status) and not step.world.runs:
+        return _RESTING_SECONDS
+    return step.world.experiment.spec.trial.metrics.scrape_interval_seconds or SCRAPE_INTERVAL_SECONDS
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
