@@ -96,10 +96,11 @@ class Release:
         return json.loads(answer)
 
     def may(self, verb: str, resource: str, namespace: str | None = None) -> bool:
-        """Whether the operator's ServiceAccount may do something in a namespace: its own, unless told otherwise."""
-        place = ("--namespace", namespace or self.namespace)
+        """Whether the operator's ServiceAccount may do something (`get`, `pods/log`) in a namespace, by default its own."""
+        plain, _, sub = resource.partition("/")  # kubectl takes what follows a slash for a name
+        place = ("--namespace", namespace or self.namespace, f"--subresource={sub}")
         try:
-            return kubectl("auth", "can-i", verb, resource, *place, *self._as_the_operator()).strip() == "yes"
+            return kubectl("auth", "can-i", verb, plain, *place, *self._as_the_operator()).strip() == "yes"
         except RuntimeError:
             return False  # "no" is exit code 1
 
@@ -121,12 +122,18 @@ print(httpx.request("{method}", url, content={body!r}, headers=headers, timeout=
 
 
 @contextmanager
-def installed(folder: Path) -> Iterator[Release]:
-    """Install the chart in a new namespace, for that namespace only; everything is gone afterwards but the CRDs."""
+def installed(folder: Path, database: str | None = None) -> Iterator[Release]:
+    """Install the chart in a new namespace, for that namespace only; everything is gone afterwards but the CRDs.
+
+    The store is a file in `folder`, or in a volume of the default storage class, or the PostgreSQL database of a URL.
+    """
     namespace = f"podium-chart-{secrets.token_hex(3)}"
     make_namespace(namespace)
     store: dict[str, Any] = {}
-    if not has_default_storage_class():
+    if database is not None:
+        kubectl("create", "secret", "generic", "database", f"--from-literal=url={database}", "--namespace", namespace)
+        store = {"kind": "postgresql", "postgresql": {"existingSecret": "database"}}
+    elif not has_default_storage_class():
         make_volume(namespace, f"{NAME}-store", folder)
         store = {"sqlite": {"storageClassName": ""}}
     release = Release(
@@ -165,6 +172,12 @@ def has_default_storage_class() -> bool:
     classes = json.loads(kubectl("get", "storageclasses", "--output=json"))["items"]
     key = "storageclass.kubernetes.io/is-default-class"
     return any(item["metadata"].get("annotations", {}).get(key) == "true" for item in classes)
+
+
+def node_address() -> str:
+    """The address of a node: on the test cluster, this machine as pods see it."""
+    addresses = json.loads(kubectl("get", "nodes", "--output=json"))["items"][0]["status"]["addresses"]
+    return next(str(item["address"]) for item in addresses if item["type"] == "InternalIP")
 
 
 def make_volume(namespace: str, claim: str, folder: Path) -> None:

@@ -1,14 +1,20 @@
 """The chart on a real cluster: installed, upgraded and uninstalled under restricted Pod Security, user data kept."""
 
+import contextlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from builders.experiments import a_manifest, an_objective
-from builders.release import NAME, Release, installed, kubectl, until
+from builders.forwarder import forwarding
+from builders.postgres import a_postgres
+from builders.release import NAME, Release, installed, kubectl, make_namespace, node_address, until
 
 pytestmark = [
     pytest.mark.e2e,
@@ -118,3 +124,50 @@ def test_nothing_writes_outside_its_volumes(release: Release) -> None:
     for component in ("operator", "suggestion"):
         with pytest.raises(RuntimeError, match="Read-only file system"):
             release.kubectl("exec", f"deployment/{NAME}-{component}", "--", "touch", "/opt/app/x")
+
+
+def test_postgresql_by_secret_serves_several_replicas(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        folder = Path(urlsplit(stack.enter_context(a_postgres())).query.removeprefix("host="))
+        address = node_address()
+        try:
+            port = stack.enter_context(forwarding(address, folder / ".s.PGSQL.5432"))
+        except OSError as fault:
+            pytest.skip(f"pods cannot reach this machine: {fault}")
+        url = f"postgresql://podium@{address}:{port}/postgres"
+        release = stack.enter_context(installed(tmp_path, url))
+        advice = release.ask("POST", "/v1/advise", a_request(release.namespace))
+        release.install(suggestion={**release.values["suggestion"], "replicas": 2})
+        assert len(release.pods("suggestion")) == 2
+        release.kubectl("delete", "pods", "--selector=app.kubernetes.io/component=suggestion")
+        release.kubectl("rollout", "status", f"deployment/{NAME}-suggestion", "--timeout=60s")
+        assert release.ask("POST", "/v1/advise", a_request(release.namespace)) == advice
+        assert release.get("persistentvolumeclaims")["items"] == []
+
+
+def test_operator_of_the_whole_cluster_reads_no_secrets_either() -> None:
+    """Without pods: an operator for every namespace would run the experiments of other suites."""
+    with unmanned() as release:
+        for namespace in ("default", release.namespace):
+            assert release.may("create", "trials.podium.dev", namespace)
+            assert release.may("delete", "pods", namespace)
+            for resource in ("secrets", "configmaps", "nodes"):
+                assert not release.may("get", resource, namespace)
+            assert not release.may("create", "pods/exec", namespace)
+        assert not release.may("get", "leases", "default")
+
+
+@contextlib.contextmanager
+def unmanned() -> Iterator[Release]:
+    """The chart for the whole cluster, without a single pod."""
+    namespace = f"podium-chart-{secrets.token_hex(3)}"
+    make_namespace(namespace)
+    store = {"sqlite": {"existingClaim": "none"}}
+    values = {"operator": {"replicas": 0}, "suggestion": {"replicas": 0, "store": store}}
+    release = Release(namespace, {"crds": {"install": False}, **values})
+    try:
+        release.install()
+        yield release
+    finally:
+        release.uninstall()
+        kubectl("delete", "namespace", namespace, "--wait=false")

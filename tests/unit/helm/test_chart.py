@@ -121,6 +121,21 @@ def test_an_existing_token_is_used_and_none_is_made() -> None:
     assert token["secret"] == {"secretName": "ours", "items": [{"key": "podium", "path": "token"}]}
 
 
+# --- settings -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("component", "settings"),
+    [
+        ("operator", "operator/podium_operator/kube/settings.py"),
+        ("suggestion", "suggestion/podium_suggestion/settings.py"),
+    ],
+)
+def test_every_variable_that_the_chart_sets_is_read(component: str, settings: str) -> None:
+    text = (ROOT / settings).read_text(encoding="utf-8")
+    assert [name for name in render().environment(component) if f'"{name}"' not in text] == []
+
+
 # --- CRDs -----------------------------------------------------------------------------------------------------
 
 
@@ -332,7 +347,7 @@ BAD_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"suggestion": {"store": {"sqlite": {"accessModes": ["ReadWriteMany"]}}}}, "accessModes"),
     ({"token": {"existingSecret": "Not A Name"}}, "/token/existingSecret"),
     ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
-    ({"monitoring": {"podMonitor": {"port": 0}}}, "/monitoring/podMonitor/port"),
+    ({"networkPolicy": {"postgresqlPort": 0}}, "/networkPolicy/postgresqlPort"),
     ({"monitoring": {"serviceMonitor": {"interval": "often"}}}, "/monitoring/serviceMonitor/interval"),
 ]
 
