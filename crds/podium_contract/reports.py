@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import ValidationError
 
 from podium_contract.model import number_to_json
-from podium_contract.trial import Observation
+from podium_contract.observation import Observation
 
 REPORT_PREFIX = "# PODIUM "
 TERMINATION_MESSAGE_LIMIT = 4096

@@ -1,32 +1,21 @@
 """The Trial: one configuration of an experiment, made by Podium, with the facts from which everything can be rebuilt."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt
+from pydantic import JsonValue, NonNegativeInt, PositiveInt
 
 from podium_contract.conditions import Condition
 from podium_contract.experiment import Metadata
 from podium_contract.lifecycle import Phase
-from podium_contract.model import MAX_COUNT, Model, Number, OpenModel
+from podium_contract.model import Model, Number, OpenModel
 from podium_contract.names import API_VERSION
+from podium_contract.observation import Observation
+
+__all__ = ["MAX_KEPT_OBSERVATIONS", "Observation", "Parent", "Trial", "TrialSpec", "TrialStatus"]
 
 MAX_KEPT_OBSERVATIONS = 32
 """A Trial's status keeps at most so many observations; the whole record is in the suggestion service's store."""
-
-
-class Observation(OpenModel):
-    """One report of a trial: the metrics it had at one step."""
-
-    attempt: Annotated[PositiveInt, Field(le=MAX_COUNT)]
-    """Which run of the trial reported it."""
-    step: Annotated[NonNegativeInt, Field(le=MAX_COUNT)]
-    """Training progress, in the scheduler's resource."""
-    sequence: Annotated[NonNegativeInt, Field(le=MAX_COUNT)] = 0
-    """Position among the run's reports; the later of two reports of one step counts."""
-    metrics: dict[str, Number]
-    seconds: float | None = None
-    """Seconds of training since the run began."""
 
 
 class Parent(Model):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podium_contract.reports import parse_report_line, report_line
-from podium_contract.trial import Observation
+from podium_contract.observation import Observation
 
 _NAME = re.compile(r"^step-(\d{8,})\.checkpoint$")
 _FORMAT = 1

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterable, Mapping
 
 from podium_contract.reports import metrics_page, termination_message
-from podium_contract.trial import Observation
+from podium_contract.observation import Observation
 
 KEPT_REPORTS = 1000
 """Reports served to a scrape that comes late, and stored in each checkpoint."""
