@@ -40,11 +40,10 @@ def a_search(algorithm: str = "random", seed: int = 0, **settings: Any) -> Manif
     return {"algorithm": algorithm, "seed": seed, "settings": settings}
 
 
-def a_scheduler(
-    algorithm: str = "asha", low: int = 1, high: int = 81, resource: str = "epoch", **settings: Any
-) -> Manifest:
-    """A scheduler with a ladder from `low` to `high`; settings by name, as a user writes them."""
-    return {"algorithm": algorithm, "resource": resource, "min": low, "max": high, "settings": settings}
+def a_scheduler(algorithm: str = "asha", low: int = 1, high: int = 81, **settings: Any) -> Manifest:
+    """A scheduler over epochs from `low` to `high`; settings by name, as a user writes them."""
+    bounds = {"max": high} if algorithm == "none" else {"min": low, "max": high}
+    return {"algorithm": algorithm, "resource": "epoch", **bounds, "settings": settings}
 
 
 def a_template(*command: str, **container: Any) -> Manifest:
