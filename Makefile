@@ -61,6 +61,18 @@ unit: $(call STAMP,dev) ## Unit and property tests, in seconds
 local: $(call STAMP,dev) ## Tests with real processes on this machine
 	$(BIN)/pytest tests/local
 
+.PHONY: e2e
+e2e: $(call STAMP,dev) ## The whole on a real cluster: KUBECONFIG's, kind's, or one of plain processes
+	KUBECONFIG=$$(scripts/test-cluster) PATH="$$PATH:$$HOME/.cache/podium-cluster/bin" $(BIN)/pytest tests/e2e
+
+.PHONY: cluster-down
+cluster-down: ## Stop the project's own test cluster
+	tests/cluster/cluster down
+
+.PHONY: images
+images: ## Build the three images
+	scripts/images
+
 .PHONY: format
 format: $(call STAMP,dev) ## Format the code, and mend what the linter can
 	$(BIN)/ruff check --fix-only .

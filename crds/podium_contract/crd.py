@@ -300,6 +300,8 @@ def _merged(left: Schema, right: Schema) -> Schema:
     if "properties" in left or "properties" in right or left.get("type") == right.get("type") == "object":
         properties = {**left.get("properties", {}), **right.get("properties", {})}
         return {**left, "properties": properties} if properties else left
+    if "type" not in left or "type" not in right:
+        return {**_ANYTHING, "description": left.get("description", right.get("description", ""))}
     merged = {key: value for key, value in left.items() if right.get(key) == value or key in ("description", "type")}
     if {left.get("type"), right.get("type")} == {"number", "integer"}:
         merged["type"] = "number"

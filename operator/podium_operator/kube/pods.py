@@ -192,8 +192,9 @@ def run_of(pod: Json, container: str, now: datetime) -> Run:
     stopping = metadata.get("annotations", {}).get(ANNOTATION_STOP)
     running, terminated = state.get("running"), state.get("terminated")
     end = _end_of(pod, terminated, stopping, now)
-    waiting_reason, waiting = (None, "") if running or end else _what_it_waits_for(status, state)
     begun = (running or terminated or {}).get("startedAt")
+    # Also of a run that was stopped before it had started: what it waited for is why it failed.
+    waiting_reason, waiting = (None, "") if begun else _what_it_waits_for(status, state)
     return Run(
         number=int(metadata["labels"][LABEL_TRIAL]),
         attempt=int(metadata["labels"][LABEL_ATTEMPT]),

@@ -49,6 +49,12 @@ def test_every_field_of_the_spec_is_described() -> None:
         assert field.get("description"), name
 
 
+def test_field_that_is_a_number_here_and_anything_there_is_left_open() -> None:
+    parameter = schema_of(experiment_crd())["properties"]["spec"]["properties"]["parameters"]["items"]["properties"]
+    assert "type" not in parameter["default"]
+    assert parameter["min"]["type"] == "number"
+
+
 def test_every_algorithm_is_in_the_enum() -> None:
     fields = schema_of(experiment_crd())["properties"]["spec"]["properties"]
     for field, models in (("search", SEARCHES), ("scheduler", SCHEDULERS)):

@@ -47,7 +47,9 @@ def ended(code: int, reason: str = "Error", message: str = "", **status: Any) ->
     return with_container({"terminated": terminated}, **status)
 
 
-DISRUPTED: dict[str, Any] = {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]}
+DISRUPTED: dict[str, Any] = {
+    "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]
+}
 
 ENDS = {
     "success": (ended(0, "Completed"), EndKind.DONE, Reason.FINISHED, "exit code 0"),
@@ -128,6 +130,13 @@ def test_order_to_stop_is_remembered_on_the_pod() -> None:
     assert run_of(a_pod(running, annotations=annotations), "train", NOW).stopping is Reason.SUSPENDED
     waiting = run_of(a_pod({}, annotations={ANNOTATION_STOP: "DeadlineExceeded"}), "train", NOW)
     assert waiting.state is RunState.ENDED
+
+
+def test_run_stopped_before_it_started_still_says_what_it_waited_for() -> None:
+    status, reason, _ = WAITS["image"]
+    run = run_of(a_pod(status, annotations={ANNOTATION_STOP: "DeadlineExceeded"}), "train", NOW)
+    assert run.state is RunState.ENDED
+    assert run.waiting_reason is reason
 
 
 def test_pod_keeps_the_template_and_adds_what_is_documented() -> None:
