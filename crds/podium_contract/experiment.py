@@ -30,6 +30,12 @@ from podium_contract.template import placeholders_of, trial_container
 
 METRIC_NAME = r"^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$"
 MetricName = Annotated[str, Field(pattern=METRIC_NAME)]
+_SERIES = re.compile(
+    r"""\s*[A-Za-z_:][A-Za-z0-9_:]*
+    (\{\s*([A-Za-z_][A-Za-z0-9_]*\s*=\s*"([^"\\\n]|\\[\\"n])*"\s*(,\s*|(?=\})))*\})?\s*""",
+    re.VERBOSE,
+)
+"""A Prometheus series by name, with labels where needed."""
 
 
 class Objective(Model):
@@ -96,6 +102,16 @@ class PrometheusMetrics(_Metrics):
     """Name of the series by metric, with labels where needed: `loss: train_loss{split="val"}`."""
     step: str | None = None
     """Name of the series that counts the steps; absent: scrapes are counted."""
+
+    @model_validator(mode="after")
+    def _names_series(self) -> Self:
+        for text in (*self.series.values(), *([] if self.step is None else [self.step])):
+            if not _SERIES.fullmatch(text):
+                raise ValueError(
+                    f"a series is a name, optionally with labels to equal, got {json.dumps(text)}; "
+                    'write it as name{label="value"}'
+                )
+        return self
 
 
 class LogMetrics(_Metrics):

@@ -89,8 +89,8 @@ def _parse_lines(lines: Iterable[str]) -> list[Observation]:
     for line in lines:
         try:
             reports.append(parse_report_line(line))
-        except ValueError:
-            continue  # a user's own text, or a line cut off at the limit
+        except (ValueError, RecursionError):
+            continue  # a user's own text, a line cut off at the limit, or brackets without end
     return reports
 
 

@@ -7,18 +7,24 @@ backend's business.
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, assert_never
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from podium_contract.experiment import LogMetrics, MetricsSource, PrometheusMetrics, SdkMetrics
-from podium_contract.model import number_from_json
+from podium_contract.experiment import METRIC_NAME, LogMetrics, MetricsSource, PrometheusMetrics, SdkMetrics
+from podium_contract.model import MAX_COUNT, number_from_json
 from podium_contract.reports import parse_metrics_page, parse_termination_message
 from podium_contract.trial import Observation
 
-_SELECTOR = re.compile(r"^(?P<name>[A-Za-z_:][A-Za-z0-9_:]*)(?:\{(?P<labels>[^}]*)\})?$")
-_LABEL = re.compile(r'\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*"(?P<value>[^"]*)"\s*(?:,|$)')
+MAX_LINE_CHARACTERS = 1024 * 1024
+"""A log line longer than this is no report; its rest is not kept waiting for an end that may never come."""
+
+_METRIC_NAME = re.compile(METRIC_NAME)
+_TRIAL_OF_PAGE = re.compile(r'^podium_trial_step\{(?:.*,)?trial="([^"]*)"', re.MULTILINE)
+
+Series = tuple[str, frozenset[tuple[str, str]]]
+"""A series' name and labels."""
 
 
 class Reader(Protocol):
@@ -50,47 +56,60 @@ class SdkReader:
 
 
 class SeriesReader:
-    """Reads a user's own Prometheus series; each page is one report."""
+    """Reads a user's own Prometheus series; each page is one report, unless step and values are those of the last."""
 
     def __init__(self, source: PrometheusMetrics, attempt: int, after_step: int) -> None:
-        self._source = source
+        self._series = {metric: _selector(text) for metric, text in source.series.items()}
+        self._step_series = None if source.step is None else _selector(source.step)
         self._attempt = attempt
         self._step = after_step
         self._sequence = 0
+        self._last = ""
 
     def read(self, text: str) -> list[Observation]:
-        series = dict(_series_in(text))
-        metrics = {}
-        for metric, selector in self._source.series.items():
-            value = _select(series, selector)
-            if value is not None:
-                metrics[metric] = value
+        wanted = [selector for selector in (*self._series.values(), self._step_series) if selector is not None]
+        samples = dict(_samples_in(text, {name for name, _ in wanted}))
+        found = {metric: _select(samples, selector) for metric, selector in self._series.items()}
+        metrics = {metric: value for metric, value in found.items() if value is not None}
         if not metrics:
             return []
+        if self._step_series is None:
+            self._step += 1
+        else:
+            told = _whole(_select(samples, self._step_series))
+            self._step = self._step if told is None else told
+            if self._is_old(metrics):
+                return []
         self._sequence += 1
-        self._step = self._next_step(series)
         return [Observation(attempt=self._attempt, step=self._step, sequence=self._sequence, metrics=metrics)]
 
-    def _next_step(self, series: dict[tuple[str, frozenset[tuple[str, str]]], float]) -> int:
-        if self._source.step is None:
-            return self._step + 1
-        told = _select(series, self._source.step)
-        return self._step if told is None else max(int(told), 0)
+    def _is_old(self, metrics: Mapping[str, float]) -> bool:
+        told, self._last = self._last, f"{self._step} {metrics}"  # as text, where NaN equals NaN
+        return told == self._last
 
 
 class LogReader:
-    """Reads lines of a log as they come; a line that is cut off waits for its rest."""
+    """Reads lines of a log as they come; a line that is cut off waits for its rest.
+
+    Lines of one step add up: metrics printed one a line make one observation that grows. Once a line has told a step,
+    alone or beside metrics, the lines after it belong to that step until one tells another. While none has, steps are
+    counted: a metric that comes again begins the next step.
+    """
 
     def __init__(self, source: LogMetrics, attempt: int, after_step: int) -> None:
         self._source = source
         self._attempt = attempt
         self._step = after_step
+        self._has_told_step = False
+        self._metrics: dict[str, float] = {}
         self._sequence = 0
         self._rest = ""
         self._pattern = re.compile(source.pattern) if source.pattern is not None else None
 
     def read(self, text: str) -> list[Observation]:
         *lines, self._rest = (self._rest + text).split("\n")
+        if len(self._rest) > MAX_LINE_CHARACTERS:
+            self._rest = self._rest[:MAX_LINE_CHARACTERS]  # enough to know later that it is too long
         return [observation for line in lines if (observation := self._observe(line)) is not None]
 
     def finish(self) -> list[Observation]:
@@ -98,35 +117,49 @@ class LogReader:
         return self.read("\n") if self._rest else []
 
     def _observe(self, line: str) -> Observation | None:
-        step, metrics = self._parse_json(line) if self._pattern is None else self._parse_pattern(line)
+        if len(line) >= MAX_LINE_CHARACTERS:
+            return None
+        shown = line.rstrip("\r").rpartition("\r")[2]  # what a terminal shows of a progress bar's line
+        step, metrics = self._parse_json(shown) if self._pattern is None else self._parse_pattern(shown)
+        self._move_to(step, metrics)
         if not metrics:
             return None
+        self._metrics = {**self._metrics, **metrics}
         self._sequence += 1
-        self._step = self._step + 1 if step is None else step
-        return Observation(attempt=self._attempt, step=self._step, sequence=self._sequence, metrics=metrics)
+        return Observation(attempt=self._attempt, step=self._step, sequence=self._sequence, metrics=self._metrics)
+
+    def _move_to(self, step: int | None, metrics: Mapping[str, float]) -> None:
+        if step is not None:
+            if step != self._step or not self._has_told_step:
+                self._metrics = {}
+            self._step, self._has_told_step = step, True
+        elif metrics and not self._has_told_step and (not self._metrics or metrics.keys() & self._metrics.keys()):
+            self._step, self._metrics = self._step + 1, {}
 
     def _parse_json(self, line: str) -> tuple[int | None, dict[str, float]]:
+        if not line.lstrip().startswith("{"):
+            return None, {}
         try:
             fields = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None, {}
-        if not isinstance(fields, dict):
-            return None, {}
-        numbers = {name: number for name, value in fields.items() if (number := _number(value)) is not None}
-        return _whole(numbers.pop(self._source.step, None)), numbers
+        numbers = {name: number for name, value in fields.items() if (number := _json_number(value)) is not None}
+        step = _whole(numbers.pop(self._source.step, None))
+        return step, {name: value for name, value in numbers.items() if _METRIC_NAME.fullmatch(name)}
 
     def _parse_pattern(self, line: str) -> tuple[int | None, dict[str, float]]:
         assert self._pattern is not None
-        step, metrics = None, {}
+        step: int | None = None
+        metrics: dict[str, float] = {}
         for match in self._pattern.finditer(line):
             groups = match.groupdict()
-            value = _number(groups["value"])
+            value = _text_number(groups["value"])
             if groups["metric"] == self._source.step:
                 step = _whole(value)
-            elif groups["metric"] and value is not None:
+            elif value is not None and _METRIC_NAME.fullmatch(groups["metric"] or ""):
                 metrics[groups["metric"]] = value
             if groups.get("step"):
-                step = _whole(_number(groups["step"]))
+                step = _whole(_text_number(groups["step"]))
         return step, metrics
 
 
@@ -135,40 +168,60 @@ def final_reports(source: MetricsSource, termination_message: str) -> list[Obser
     return parse_termination_message(termination_message) if isinstance(source, SdkMetrics) else []
 
 
-Series = tuple[str, frozenset[tuple[str, str]]]
+def is_page_of(page: str, trial_name: str) -> bool:
+    """Answer whether an SDK's page may be the trial's: a port or address that was free again may be another's by now."""
+    named = _TRIAL_OF_PAGE.search(page)
+    return named is None or named[1] == trial_name
 
 
-def _series_in(page: str) -> Iterator[tuple[Series, float]]:
-    """Yield ((name, labels), value) of every sample; a page that is no Prometheus text has none from there on."""
-    try:
-        for family in text_string_to_metric_families(page):
-            for sample in family.samples:
-                yield (sample.name, frozenset(sample.labels.items())), float(sample.value)
-    except (ValueError, KeyError, IndexError):
-        return
+def _selector(text: str) -> Series:
+    """Return the name and labels that a manifest asks for; the contract has checked the text."""
+    (family,) = text_string_to_metric_families(f"{text.strip()} 0\n")
+    (sample,) = family.samples
+    return sample.name, frozenset(sample.labels.items())
 
 
-def _select(series: dict[Series, float], selector: str) -> float | None:
-    """Return the value of the first series with the selector's name and (at least) its labels."""
-    match = _SELECTOR.match(selector.strip())
-    if match is None:
+def _samples_in(page: str, names: Iterable[str]) -> Iterator[tuple[Series, float]]:
+    """Yield ((name, labels), value) of every sample with one of the names; a line that is no sample hides no other."""
+    beginnings = tuple(names)
+    for line in page.splitlines():
+        if not line.startswith(beginnings):
+            continue
+        try:
+            for family in text_string_to_metric_families(line):
+                for sample in family.samples:
+                    yield (sample.name, frozenset(sample.labels.items())), float(sample.value)
+        except (ValueError, KeyError, IndexError):
+            continue
+
+
+def _select(samples: Mapping[Series, float], selector: Series) -> float | None:
+    """Return the value of the series itself, else of the first with its name and (at least) its labels."""
+    if selector in samples:
+        return samples[selector]
+    name, labels = selector
+    return next((value for (its, has), value in samples.items() if its == name and labels <= has), None)
+
+
+def _json_number(value: object) -> float | None:
+    """Return a number of JSON, "NaN" and "Infinity" included; None for anything else, other text too."""
+    known = number_from_json(value)
+    if isinstance(known, bool) or not isinstance(known, int | float):
         return None
-    labels = {(label["name"], label["value"]) for label in _LABEL.finditer(match["labels"] or "")}
-    for (name, its_labels), value in series.items():
-        if name == match["name"] and labels <= its_labels:
-            return value
-    return None
-
-
-def _number(value: object) -> float | None:
-    """Return a number, also one in text (1e-3, nan, inf); None for anything else."""
-    if isinstance(value, bool) or value is None:
-        return None
     try:
-        return float(number_from_json(value))  # type: ignore[arg-type]  # float() is the judge
-    except (TypeError, ValueError, OverflowError):
+        return float(known)
+    except OverflowError:
+        return math.inf if known > 0 else -math.inf
+
+
+def _text_number(text: str | None) -> float | None:
+    """Return a number as programs print it (1e-3, nan, inf); None for anything else."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
         return None
 
 
 def _whole(value: float | None) -> int | None:
-    return int(value) if value is not None and math.isfinite(value) and value >= 0 else None
+    """Return a step; None for what is none: negative, not finite, too large to be carried exactly."""
+    return int(value) if value is not None and 0 <= value <= MAX_COUNT else None
