@@ -77,8 +77,9 @@ class Release:
         assert answer.returncode == 0, answer.stderr
 
     def events(self) -> str:
-        """What went on in the namespace, for a failure's message."""
-        return self.kubectl("get", "events,pods", "--output=wide")
+        """What went on in the namespace, and what the pods said last, for a failure's message."""
+        logs = self.kubectl("logs", "--selector=app.kubernetes.io/part-of=podium", "--prefix", "--tail=20")
+        return self.kubectl("get", "events,pods", "--output=wide") + logs
 
     def pods(self, component: str) -> list[dict[str, Any]]:
         """The component's pods that are not on their way out."""
