@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -165,8 +166,8 @@ def _best_so_far(spec: ExperimentSpec, status: ExperimentStatus, view: RunView) 
     line = Text("best    ")
     line.append(f"{objective.metric} = {_number(best.metrics.get(objective.metric))}", style="bold green")
     line.append(f"  trial {best.trial}" + (f" at {spec.scheduler.resource} {best.step}" if best.step else ""))
-    curve = Text(f"        {sparkline(view.curve)}", style="green")
-    return Group(line, Text(f"        {_assignment_text(best)}", style="dim", overflow="fold"), curve)
+    parameters = Padding(Text(_assignment_text(best), style="dim", overflow="fold"), (0, 0, 0, 8))
+    return Group(line, parameters, Text(f"        {sparkline(view.curve)}", style="green"))
 
 
 def sparkline(values: Sequence[float], width: int = _CURVE_WIDTH) -> str:
