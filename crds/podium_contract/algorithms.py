@@ -6,9 +6,9 @@ Two algorithms may share a setting's name only with the same type, because the C
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 
-from podium_contract.model import MAX_COUNT, Model
+from podium_contract.model import Count, FieldError, Finite, Model
 
 
 class NoSettings(Model):
@@ -24,7 +24,7 @@ class _Search(Model):
 
 
 class GridSettings(Model):
-    points_per_parameter: Annotated[StrictInt, Field(ge=2)] | None = None
+    points_per_parameter: Annotated[StrictInt, Field(ge=2, le=1_000_000)] | None = None
     """Values taken from each numeric range; absent: as many as `maxTrials` affords, evenly spaced, both ends included."""
 
 
@@ -50,13 +50,13 @@ class SobolSearch(_Search):
 
 
 class TpeSettings(Model):
-    startup_trials: Annotated[StrictInt, Field(ge=1)] = 10
+    startup_trials: Count = 10
     """Trials placed by a Sobol sequence before the model takes over."""
     candidates: Annotated[StrictInt, Field(ge=1, le=10_000)] = 24
     """Points drawn from the model of good trials at each ask; the one most typical of good trials is tried."""
-    prior_weight: Annotated[float, Field(gt=0)] = 1.0
+    prior_weight: Annotated[Finite, Field(gt=0)] = 1.0
     """Weight of the uniform prior relative to one finished trial: larger explores more."""
-    multivariate: bool = True
+    multivariate: StrictBool = True
     """Model parameters jointly, so that interactions are found; false models each one by itself."""
 
 
@@ -80,15 +80,15 @@ class _Scheduler(Model):
 
 
 class _BoundedScheduler(_Scheduler):
-    min: PositiveInt = 1
+    min: Count = 1
     """The least a trial is given before it is judged."""
-    max: Annotated[PositiveInt, Field(le=MAX_COUNT)]
+    max: Count
     """The most a trial is given; reaching it is success."""
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
         if self.min >= self.max:
-            raise ValueError(f"min < max must hold, got min={self.min}, max={self.max}; raise max or lower min")
+            raise FieldError(".max", f"min < max must hold, got min={self.min}, max={self.max}; raise max or lower min")
         return self
 
 
@@ -96,15 +96,15 @@ class NoScheduler(_Scheduler):
     """Every trial runs in full."""
 
     algorithm: Literal["none"]
-    max: Annotated[PositiveInt, Field(le=MAX_COUNT)] | None = None
+    max: Count | None = None
     """How many steps a trial runs; absent: until its command ends."""
     settings: NoSettings = NoSettings()
 
 
 class MedianSettings(Model):
-    startup_trials: Annotated[StrictInt, Field(ge=1)] = 5
+    startup_trials: Count = 5
     """Trials that must have reached a step before anyone is stopped at it."""
-    interval: PositiveInt = 1
+    interval: Count = 1
     """Ask at every so many steps."""
 
 
@@ -121,7 +121,7 @@ class _ReductionSettings(Model):
 
 
 class HalvingSettings(_ReductionSettings):
-    bracket_size: PositiveInt | None = None
+    bracket_size: Count | None = None
     """Trials that start together at the lowest rung; absent: as many as leave one at the top, at most `maxTrials`."""
 
 
@@ -133,7 +133,7 @@ class HalvingScheduler(_BoundedScheduler):
 
 
 class AshaSettings(_ReductionSettings):
-    finish_best: bool = True
+    finish_best: StrictBool = True
     """Train the leader in full when nothing else is left to do, so that the winner is never a half-trained one."""
 
 

@@ -2,16 +2,13 @@
 
 import json
 import re
-from collections import Counter
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
-    FiniteFloat,
     JsonValue,
-    NonNegativeInt,
-    PositiveInt,
+    StrictBool,
     StrictInt,
     field_validator,
     model_validator,
@@ -19,14 +16,10 @@ from pydantic import (
 
 from podium_contract.algorithms import NoScheduler, Scheduler, Search, TpeSearch
 from podium_contract.conditions import Condition
-from podium_contract.model import FieldError, Model, Number, OpenModel
+from podium_contract.model import MAX_COUNT, Count, FieldError, Finite, Model, Number, OpenModel
 from podium_contract.names import API_VERSION, DNS_LABEL
-from podium_contract.parameters import (
-    Parameter,
-    Range,
-    in_dependency_order,
-)
-from podium_contract.template import placeholders_of, trial_container
+from podium_contract.parameters import FloatParameter, IntParameter, Parameter, Range, in_dependency_order
+from podium_contract.template import check_template, container_index, placeholders_of, trial_container
 
 METRIC_NAME = r"^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$"
 MetricName = Annotated[str, Field(pattern=METRIC_NAME)]
@@ -43,7 +36,7 @@ class Objective(Model):
 
     metric: MetricName
     goal: Literal["maximize", "minimize"]
-    target: FiniteFloat | None = None
+    target: Finite | None = None
     """Good enough: reaching it completes the experiment (with several objectives, when one trial reaches every target)."""
 
     def is_reached_by(self, value: float) -> bool:
@@ -57,15 +50,15 @@ class Constraint(Model):
     """A bound that a metric of a usable result keeps."""
 
     metric: MetricName
-    min: FiniteFloat | None = None
-    max: FiniteFloat | None = None
+    min: Finite | None = None
+    max: Finite | None = None
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> Self:
         if self.min is None and self.max is None:
             raise ValueError("a constraint needs min, max or both, got neither; add a bound")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min <= max must hold, got min={self.min:g}, max={self.max:g}; swap the bounds")
+            raise FieldError(".max", f"min <= max must hold, got min={self.min:g}, max={self.max:g}; swap the bounds")
         return self
 
     def violation(self, value: float) -> float:
@@ -78,9 +71,9 @@ class Constraint(Model):
 
 
 class _Metrics(Model):
-    scrape_interval_seconds: Annotated[FiniteFloat, Field(gt=0, le=3600)] | None = None
+    scrape_interval_seconds: Annotated[Finite, Field(gt=0, le=3600)] | None = None
     """How often a running trial is asked for its metrics; absent: 5 on a cluster, 0.3 on a laptop."""
-    grace_period_seconds: Annotated[FiniteFloat, Field(ge=0, le=3600)] = 10.0
+    grace_period_seconds: Annotated[Finite, Field(ge=0, le=3600)] = 10.0
     """How long after its end a trial's metrics may still arrive before it fails with MetricsUnavailable."""
 
 
@@ -128,22 +121,24 @@ class LogMetrics(_Metrics):
     @model_validator(mode="after")
     def _pattern_fits(self) -> Self:
         if (self.format == "pattern") != (self.pattern is not None):
-            raise ValueError(
+            raise FieldError(
+                ".pattern" if self.format == "json" else "",
                 f"pattern goes with format: pattern, got format={self.format}, pattern={json.dumps(self.pattern)}; "
-                "give both or neither"
+                "give both or neither",
             )
         if self.pattern is None:
             return self
         try:
             groups = set(re.compile(self.pattern).groupindex)
         except re.error as fault:
-            raise ValueError(
-                f"pattern must be a regular expression, got {json.dumps(self.pattern)} ({fault}); correct it"
+            raise FieldError(
+                ".pattern", f"must be a regular expression, got {json.dumps(self.pattern)} ({fault}); correct it"
             ) from None
         if not {"metric", "value"} <= groups:
-            raise ValueError(
-                f"pattern needs the groups 'metric' and 'value', got {sorted(groups)}; "
-                "write (?P<metric>...) and (?P<value>...)"
+            raise FieldError(
+                ".pattern",
+                f"needs the groups 'metric' and 'value', got {json.dumps(self.pattern)}; "
+                "write (?P<metric>...) and (?P<value>...)",
             )
         return self
 
@@ -182,9 +177,9 @@ class Checkpoints(Model):
 class TrialSpecTemplate(Model):
     """How one trial is run."""
 
-    active_deadline_seconds: PositiveInt | None = None
+    active_deadline_seconds: Count | None = None
     """The longest one run of a trial may take."""
-    max_retries: NonNegativeInt = 3
+    max_retries: Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)] = 3
     """How often a disrupted trial (evicted, pre-empted, lost node) resumes from its checkpoint before it fails."""
     metrics: MetricsSource = SdkMetrics(source="sdk")
     checkpoints: Checkpoints | None = None
@@ -196,12 +191,15 @@ class TrialSpecTemplate(Model):
     @field_validator("template")
     @classmethod
     def _is_a_pod_template(cls, template: dict[str, Any]) -> dict[str, Any]:
-        trial_container(template, None)
+        check_template(template)
         return template
 
     @model_validator(mode="after")
     def _names_a_container(self) -> Self:
-        trial_container(self.template, self.container)
+        try:
+            container_index(self.template, self.container)
+        except ValueError as fault:
+            raise FieldError(".container", str(fault)) from None
         return self
 
 
@@ -222,46 +220,48 @@ class ExperimentSpec(Model):
     """How many configurations are tried at most; never exceeded."""
     parallelism: Annotated[StrictInt, Field(ge=1, le=10_000)] = 1
     """How many trials train at a time."""
-    max_failed_trials: Annotated[StrictInt, Field(ge=0)] | None = None
+    max_failed_trials: Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)] | None = None
     """With more failed trials than this the experiment fails; absent: failures alone never end it."""
-    active_deadline_seconds: PositiveInt | None = None
+    active_deadline_seconds: Count | None = None
     """The longest the experiment may take, pauses included."""
-    suspend: bool = False
+    suspend: StrictBool = False
     """true checkpoints and frees everything; false resumes."""
     trial: TrialSpecTemplate
 
     @field_validator("parameters")
     @classmethod
     def _parameters_fit_together(cls, parameters: list[Parameter]) -> list[Parameter]:
-        _refuse_twice("parameter names", [parameter.name for parameter in parameters])
+        _refuse_twice("name", [parameter.name for parameter in parameters])
         by_name = {parameter.name: parameter for parameter in in_dependency_order(parameters)}
-        for parameter in parameters:
+        for index, parameter in enumerate(parameters):
             for parent, condition in parameter.when.items():
-                _check_condition(f"[{parameters.index(parameter)}].when.{parent}", by_name[parent], condition)
+                _check_condition(f"[{index}].when.{parent}", by_name[parent], condition)
         return parameters
 
     @field_validator("objectives")
     @classmethod
     def _objectives_are_distinct(cls, objectives: list[Objective]) -> list[Objective]:
-        _refuse_twice("metrics of objectives", [objective.metric for objective in objectives])
+        _refuse_twice("metric", [objective.metric for objective in objectives])
         return objectives
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         known = {parameter.name for parameter in self.parameters}
-        container = trial_container(self.trial.template, self.trial.container)
+        trial = self.trial
+        container = trial_container(trial.template, trial.container)
+        position = container_index(trial.template, trial.container)
         for place, name in placeholders_of(container):
             if name not in known:
                 raise FieldError(
-                    f".trial.template.spec.containers.{place}",
+                    f".trial.template.spec.containers[{position}].{place}",
                     f"a placeholder names a parameter, got ${{{name}}}; known: {', '.join(sorted(known))} "
                     f"(write $${{{name}}} for the text itself)",
                 )
         if len(self.objectives) > 1 and self.scheduler.algorithm != "none":
             raise FieldError(
-                ".scheduler",
+                ".scheduler.algorithm",
                 f"a scheduler ranks trials by one objective, got {len(self.objectives)} with "
-                f"algorithm={self.scheduler.algorithm}; remove the scheduler or turn objectives into constraints",
+                f"{self.scheduler.algorithm}; remove the scheduler or turn objectives into constraints",
             )
         if isinstance(self.trial.metrics, PrometheusMetrics):
             for metric in self.metric_names:
@@ -391,21 +391,34 @@ class Experiment(Model):
     status: ExperimentStatus = ExperimentStatus()
 
 
-def _refuse_twice(what: str, names: list[str]) -> None:
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise ValueError(f"{what} must be distinct, got '{name}' {count} times; rename or remove all but one")
+def _refuse_twice(field: str, names: list[str]) -> None:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise FieldError(f"[{index}].{field}", f"must be given once only, got '{name}' again; rename or remove it")
 
 
 def _check_condition(path: str, parent: Parameter, condition: Range | list[JsonValue]) -> None:
     if isinstance(condition, Range):
-        if parent.type not in ("float", "int"):
+        if not isinstance(parent, FloatParameter | IntParameter):
             raise FieldError(
                 path, f"a range condition needs a float or int parent, got {parent.type}; list the values instead"
             )
+        if not _can_hold(condition, parent):
+            raise FieldError(
+                path,
+                f"a range condition meets its parent's range ({parent.min:g} to {parent.max:g}), "
+                f"got {json.dumps(condition.to_json())}; choose bounds that it can reach",
+            )
         return
-    for value in condition:
+    for index, value in enumerate(condition):
         if not parent.contains(value):
             raise FieldError(
-                path, f"a condition lists values of its parent, got {json.dumps(value)}; choose values that it can take"
+                f"{path}[{index}]",
+                f"a condition lists values of its parent, got {json.dumps(value)}; choose values that it can take",
             )
+
+
+def _can_hold(condition: Range, parent: FloatParameter | IntParameter) -> bool:
+    low = parent.min if condition.min is None else condition.min
+    high = parent.max if condition.max is None else condition.max
+    return low <= parent.max and high >= parent.min

@@ -2,25 +2,59 @@
 
 import difflib
 import json
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from podium_contract.algorithms import SCHEDULERS, SEARCHES, algorithm_name
-from podium_contract.experiment import Experiment
+from podium_contract.experiment import Experiment, MetricsSource
 from podium_contract.model import FieldError
 from podium_contract.names import API_VERSION
+from podium_contract.parameters import Parameter
 
-_TAGS = frozenset(
-    {algorithm_name(model) for model in (*SEARCHES, *SCHEDULERS)}
-    | {"float", "int", "ordinal", "categorical", "sdk", "prometheus", "log"}
-)
-"""What pydantic puts into a location to say which member of a union it tried."""
+MAX_NODES = 100_000
+"""The most values and keys that a manifest may come to with its aliases written out: etcd stores no larger object."""
+_REMEDIES = {
+    "greater_than_equal": "raise it",
+    "greater_than": "raise it",
+    "less_than_equal": "lower it",
+    "less_than": "lower it",
+    "too_short": "add one",
+    "too_long": "remove some",
+    "string_too_short": "write at least one character",
+    "string_too_long": "shorten it",
+    "string_type": "put it in quotes",
+    "int_type": "write a whole number, without quotes",
+    "float_type": "write a number, without quotes",
+    "finite_number": "give a number",
+    "bool_type": "write true or false, without quotes",
+    "list_type": "write a list",
+    "dict_type": "write fields below it",
+    "model_type": "write fields below it",
+    "model_attributes_type": "write fields below it",
+    "invalid_key": "put it in quotes",
+}
+
+
+def _tags() -> Iterator[str]:
+    for model in (*SEARCHES, *SCHEDULERS):
+        yield algorithm_name(model)
+    for union in (Parameter, MetricsSource):
+        for member in get_args(get_args(union)[0]):
+            for tag in ("type", "source"):
+                if tag in member.model_fields:
+                    yield from get_args(member.model_fields[tag].annotation)
+
+
+_NO_FIELDS = frozenset(_tags()) | {"[key]"}
+"""What pydantic puts into a location to say which member of a union it tried, or that a key is at fault."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +101,9 @@ def parse_experiment(text: str) -> Experiment:
         raise ManifestError(
             [Fault("", f"a manifest holds one Experiment, got {len(documents)} documents; keep exactly one")]
         )
+    if _size(documents[0], {}) > MAX_NODES:
+        message = f"a manifest has at most {MAX_NODES} values, got more with its aliases written out; write fewer"
+        raise ManifestError([Fault("", message)])
     return validate_experiment(documents[0])
 
 
@@ -88,8 +125,7 @@ def faults_of(error: ValidationError, data: Any) -> list[Fault]:
     """Return pydantic's errors in Podium's words, each place once."""
     faults: dict[str, Fault] = {}
     for detail in error.errors(include_url=False):
-        cause = detail.get("ctx", {}).get("error")
-        path = _path(detail["loc"], data) + (cause.path if isinstance(cause, FieldError) else "")
+        path = _path(detail["loc"], data) + _rest_of_path(detail)
         faults.setdefault(path, Fault(path, _message(detail)))
     return list(faults.values())
 
@@ -101,42 +137,51 @@ def _path(location: tuple[int | str, ...], data: Any) -> str:
     """
     path, here = "", data
     for index, part in enumerate(location):
-        if isinstance(part, int):
+        if isinstance(part, int) and isinstance(here, list):
             path += f"[{part}]"
-            here = here[part] if isinstance(here, list) and part < len(here) else None
+            here = here[part] if part < len(here) else None
             continue
         is_field = isinstance(here, dict) and part in here
-        is_missing_field = isinstance(here, dict) and index == len(location) - 1 and part not in _TAGS
+        is_missing_field = isinstance(here, dict) and index == len(location) - 1 and part not in _NO_FIELDS
         if is_field or is_missing_field:
-            path += f".{part}" if path else part
+            path += f".{part}" if path else str(part)
             here = here.get(part)
     return path
 
 
+def _rest_of_path(detail: ErrorDetails) -> str:
+    """Return the way from where pydantic noticed a fault to the field that is at fault."""
+    context = detail.get("ctx", {})
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return "." + str(context["discriminator"]).strip("'")
+    cause = context.get("error")
+    return cause.path if isinstance(cause, FieldError) else ""
+
+
 def _message(detail: ErrorDetails) -> str:
-    got, context = _show(detail["input"]), detail.get("ctx", {})
-    match detail["type"]:
+    kind, got, context = detail["type"], _show(detail["input"]), detail.get("ctx", {})
+    match kind:
         case "value_error":
             return str(context["error"])
-        case "missing":
+        case "missing" | "union_tag_not_found":
             return "is required, got nothing; add it"
         case "extra_forbidden":
             return f"is no field that Podium knows, got {got}; {_suggestion(str(detail['loc'][-1]))}"
         case "union_tag_invalid":
-            key = str(context["discriminator"]).strip("'")
-            return f"{key} must be one of {context['expected_tags']}, got '{context['tag']}'; choose one of them"
-        case "union_tag_not_found":
-            return f"needs {context['discriminator']}, got {got}; add it"
+            return f"must be one of {context['expected_tags']}, got '{context['tag']}'; choose one of them"
         case "literal_error":
             return f"must be {context['expected']}, got {got}; choose one of them"
         case "string_pattern_mismatch":
             return f"must match {context['pattern']}, got {got}; use letters, digits and the signs it allows"
-    rule = detail["msg"].removeprefix("Input ").removesuffix(".")
-    return f"{rule}, got {got}; correct it"
+    rule = detail["msg"].removeprefix("Input ").removesuffix(".").replace(" dictionary", " mapping")
+    return f"{rule}, got {got}; {_REMEDIES.get(kind, 'correct it')}"
 
 
 def _suggestion(name: str) -> str:
-    near = difflib.get_close_matches(name, _field_names(), n=1, cutoff=0.7)
+    known = _field_names()
+    if name in known:
+        return "it belongs elsewhere: remove it here"
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return f"did you mean {near[0]}?" if near else "remove it"
 
 
@@ -162,16 +207,28 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML as Kubernetes reads it: 1e-5 is a number, a key given twice is a fault, and dates stay text."""
+    """YAML as Kubernetes reads it: 1e-5 is a number and dates stay text; a key given twice, and `on` or `no`, are faults."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' given twice", node.start_mark)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' given twice", key.start_mark)
+            seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_bool(self, node: yaml.ScalarNode) -> bool:
+        if node.value.lower() in ("true", "false"):
+            return bool(super().construct_yaml_bool(node))
+        raise yaml.constructor.ConstructorError(
+            None,
+            None,
+            f"{node.value}, a truth value to some programs and a word to others: put it in quotes, or write true or false",
+            node.start_mark,
+        )
 
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:bool", _StrictLoader.construct_yaml_bool)
 _StrictLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -181,6 +238,17 @@ _StrictLoader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
     list("-+0123456789."),
 )
+
+
+def _size(value: Any, known: dict[int, float]) -> float:
+    """Return how many values there are with every alias written out; infinite when one contains itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf
+        items = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(item, known) for item in items)
+    return known[id(value)]
 
 
 def _one_line(fault: yaml.YAMLError) -> str:

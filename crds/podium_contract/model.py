@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StrictBool
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StrictInt
 from pydantic.alias_generators import to_camel
 
 MAX_COUNT = 2**53
@@ -64,5 +64,8 @@ Number = Annotated[
 ]
 """A float that survives JSON even when it is NaN or infinite."""
 
-Scalar = StrictBool | int | float | str
-"""One categorical value that needs no structure."""
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+"""A number that a user writes: whole or not, but no text, no truth value, and neither NaN nor infinity."""
+
+Count = Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)]
+"""How many of something that a user writes: at least one."""

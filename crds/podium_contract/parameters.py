@@ -9,22 +9,23 @@ import math
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, FiniteFloat, JsonValue, StrictInt, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, StrictInt, model_validator
 
-from podium_contract.model import FieldError, Model
+from podium_contract.model import MAX_COUNT, FieldError, Finite, Model
 
 Scale = Literal["linear", "log", "logit"]
 Assignment = dict[str, Any]
 """Values by parameter name; a parameter whose condition does not hold is absent."""
 
+Whole = Annotated[StrictInt, Field(ge=-MAX_COUNT, le=MAX_COUNT)]
 PARAMETER_NAME = r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}$"
 
 
 class Range(Model):
     """Holds while a numeric parent lies between the bounds, both included."""
 
-    min: FiniteFloat | None = None
-    max: FiniteFloat | None = None
+    min: Finite | None = None
+    max: Finite | None = None
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -38,7 +39,7 @@ class Range(Model):
         return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
 
 
-Condition = Range | Annotated[list[JsonValue], Field(min_length=1)]
+Condition = Range | Annotated[list[JsonValue], Field(min_length=1, max_length=1024)]
 """When a parent has one of the listed values, or lies in the range."""
 
 
@@ -72,7 +73,7 @@ def same_value(left: Any, right: Any) -> bool:
 class _ParameterBase(Model):
     name: Annotated[str, Field(pattern=PARAMETER_NAME)]
     """The name by which the trial receives the value, and which `${name}` stands for."""
-    when: dict[str, Annotated[Condition, BeforeValidator(_condition_from_plain)]] = {}
+    when: Annotated[dict[str, Annotated[Condition, BeforeValidator(_condition_from_plain)]], Field(max_length=8)] = {}
     """The parameter exists only while every named parent is active and has a listed value, or lies in the range."""
 
     def contains(self, value: Any) -> bool:
@@ -86,37 +87,43 @@ class _NumericParameter(_ParameterBase):
 
     def _check_numeric(self, low: float, high: float, step: float | None) -> None:
         if low >= high:
-            raise ValueError(f"min < max must hold, got min={low:g}, max={high:g}; swap the bounds or widen the range")
+            raise FieldError(
+                ".max", f"min < max must hold, got min={low:g}, max={high:g}; swap the bounds or widen the range"
+            )
         if self.scale == "log" and low <= 0:
-            raise ValueError(f"a log scale needs min > 0, got min={low:g}; raise min or use scale: linear")
+            raise FieldError(".min", f"a log scale needs min > 0, got min={low:g}; raise min or use scale: linear")
         if self.scale == "logit" and not (low > 0 and high < 1):
-            raise ValueError(
+            raise FieldError(
+                ".min" if low <= 0 else ".max",
                 f"a logit scale needs 0 < min and max < 1, got min={low:g}, max={high:g}; tighten the range "
-                "or use scale: linear"
+                "or use scale: linear",
             )
         if step is not None and step <= 0:
-            raise ValueError(f"step must be positive, got step={step:g}; remove it or give a positive step")
+            raise FieldError(".step", f"step must be positive, got {step:g}; remove it or give a positive step")
         if step is not None and _decimal(step) > _decimal(high) - _decimal(low):
-            raise ValueError(f"step must not exceed max - min, got step={step:g}; use a smaller step")
+            raise FieldError(
+                ".step", f"step must not exceed max - min, got {step:g} for {low:g} to {high:g}; use a smaller step"
+            )
 
 
 class FloatParameter(_NumericParameter):
     """A real number between `min` and `max`."""
 
     type: Literal["float"]
-    min: FiniteFloat
-    max: FiniteFloat
-    step: FiniteFloat | None = None
+    min: Finite
+    max: Finite
+    step: Finite | None = None
     """Distance between neighbouring values of the lattice anchored at `min`; absent means continuous."""
-    default: FiniteFloat | None = None
+    default: Finite | None = None
     """The value of the first trial, which runs the defaults when every parameter has one."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         self._check_numeric(self.min, self.max, self.step)
         if self.step is not None and self.scale != "linear":
-            raise ValueError(
-                f"step needs a linear scale, got scale={self.scale}; remove step, or list the values of an ordinal"
+            raise FieldError(
+                ".step",
+                f"step needs a linear scale, got scale={self.scale}; remove step, or list the values of an ordinal",
             )
         _check_default(self, self.default)
         return self
@@ -146,9 +153,9 @@ class IntParameter(_NumericParameter):
     """A whole number between `min` and `max`."""
 
     type: Literal["int"]
-    min: StrictInt
-    max: StrictInt
-    step: StrictInt | None = None
+    min: Whole
+    max: Whole
+    step: Whole | None = None
     """Distance between neighbouring values of the lattice anchored at `min`; absent means 1."""
     default: StrictInt | None = None
     """The value of the first trial, which runs the defaults when every parameter has one."""
@@ -156,12 +163,11 @@ class IntParameter(_NumericParameter):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if self.scale == "logit":
-            raise ValueError("an int has no logit scale, got scale=logit; use linear or log")
+            raise FieldError(".scale", "an int has no logit scale, got logit; use linear or log")
         self._check_numeric(self.min, self.max, self.step)
         if self.step is not None and self.step > 1 and self.scale == "log":
-            raise ValueError(
-                f"step needs a linear scale, got step={self.step} with scale=log; remove step, or list the values of an "
-                "ordinal"
+            raise FieldError(
+                ".step", f"step needs a linear scale, got {self.step} with scale=log; remove step, or list an ordinal"
             )
         _check_default(self, self.default)
         return self
@@ -180,7 +186,7 @@ class IntParameter(_NumericParameter):
 
 
 class _ChoiceParameter(_ParameterBase):
-    values: Annotated[list[JsonValue], Field(min_length=1)]
+    values: Annotated[list[JsonValue], Field(min_length=1, max_length=1024)]
     """The values to choose from: scalars, or lists handed to the trial as they are."""
     default: JsonValue = None
     """The value of the first trial, which runs the defaults when every parameter has one."""
@@ -189,9 +195,12 @@ class _ChoiceParameter(_ParameterBase):
     def _is_consistent(self) -> Self:
         for index, value in enumerate(self.values):
             if any(same_value(value, earlier) for earlier in self.values[:index]):
-                raise ValueError(f"values must be distinct, got {_show(value)} twice; remove one")
-            if value is None or (isinstance(value, float) and not math.isfinite(value)):
-                raise ValueError(f"a value must be a finite scalar or a list, got {_show(value)}; use a string instead")
+                raise FieldError(f".values[{index}]", f"values must be distinct, got {_show(value)} twice; remove one")
+            if value is None or not _is_finite(value):
+                raise FieldError(
+                    f".values[{index}]",
+                    f"a value is text, a finite number, true, false or a list, got {_show(value)}; put it in quotes",
+                )
         _check_default(self, self.default)
         return self
 
@@ -236,22 +245,36 @@ def in_dependency_order(parameters: list[Parameter]) -> list[Parameter]:
     Raises ValueError, naming the parameters, when conditions form a cycle or name a parameter that does not exist.
     """
     by_name = {parameter.name: parameter for parameter in parameters}
-    for parameter in parameters:
+    for index, parameter in enumerate(parameters):
         for parent in parameter.when:
             if parent not in by_name:
                 raise FieldError(
-                    f"[{parameters.index(parameter)}].when",
-                    f"when names a parameter of this experiment, got '{parent}' in '{parameter.name}'; "
-                    f"known: {', '.join(by_name)}",
+                    f"[{index}].when.{parent}",
+                    f"when names a parameter of this experiment, got '{parent}'; choose one of {', '.join(by_name)}",
                 )
     placed: dict[str, Parameter] = {}
     while len(placed) < len(by_name):
         ready = [p for p in by_name.values() if p.name not in placed and all(parent in placed for parent in p.when)]
         if not ready:
-            stuck = ", ".join(name for name in by_name if name not in placed)
-            raise ValueError(f"conditions must not form a cycle, got one among {stuck}; remove one of the conditions")
+            cycle = _cycle_among({name: p for name, p in by_name.items() if name not in placed})
+            raise FieldError(
+                f"[{list(by_name).index(cycle[0])}].when",
+                f"conditions must not form a cycle, got {' -> '.join([*cycle, cycle[0]])}; remove one of the conditions",
+            )
         placed.update((parameter.name, parameter) for parameter in ready)
     return list(placed.values())
+
+
+def _cycle_among(stuck: dict[str, Parameter]) -> list[str]:
+    """Return the names on one cycle of parameters that all wait for another, the first as written leading."""
+    path = [next(iter(stuck))]
+    while True:
+        parent = next(parent for parent in stuck[path[-1]].when if parent in stuck)
+        if parent in path:
+            cycle = path[path.index(parent) :]
+            first = min(range(len(cycle)), key=lambda position: list(stuck).index(cycle[position]))
+            return cycle[first:] + cycle[:first]
+        path.append(parent)
 
 
 def is_active(parameter: Parameter, assignment: Assignment) -> bool:
@@ -293,7 +316,18 @@ def default_assignment(parameters: list[Parameter]) -> Assignment | None:
 
 def _check_default(parameter: _ParameterBase, default: Any) -> None:
     if default is not None and not parameter.contains(default):
-        raise ValueError(f"default must be a value of the parameter, got {_show(default)}; choose one of its values")
+        raise FieldError(
+            ".default", f"default must be a value of the parameter, got {_show(default)}; choose one of its values"
+        )
+
+
+def _is_finite(value: JsonValue) -> bool:
+    """Answer whether no number in a value is NaN or infinite."""
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _decimal(value: float) -> Decimal:
@@ -301,4 +335,5 @@ def _decimal(value: float) -> Decimal:
 
 
 def _show(value: Any) -> str:
-    return json.dumps(value)
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}..."

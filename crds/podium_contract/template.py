@@ -9,37 +9,54 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from podium_contract.model import FieldError
+from podium_contract.names import DNS_LABEL
 from podium_contract.parameters import Assignment
 
 _PLACEHOLDER = re.compile(r"\$(?P<escape>\$)?\{(?P<name>[^}]*)\}")
 
 
-def trial_container(template: dict[str, Any], name: str | None) -> dict[str, Any]:
-    """Return the container that trains; ValueError when the template is no pod template or has no such container."""
+def check_template(template: dict[str, Any]) -> None:
+    """Raise FieldError, with the path inside the template, unless it is a pod template whose containers can be run."""
     spec = template.get("spec")
     containers = spec.get("containers") if isinstance(spec, dict) else None
-    if not isinstance(containers, list) or not containers or not all(isinstance(c, dict) for c in containers):
-        raise ValueError(
-            f"a pod template has spec.containers, got {_shorten(template)}; write template: {{spec: {{containers: [...]}}}}"
+    if not isinstance(containers, list) or not containers:
+        raise FieldError(
+            ".spec.containers" if isinstance(spec, dict) else ".spec",
+            f"a pod template has spec.containers, got {_shorten(template)}; write template: {{spec: {{containers: [...]}}}}",
         )
-    for container in containers:
-        _check_container(container)
+    for index, container in enumerate(containers):
+        path = f".spec.containers[{index}]"
+        if not isinstance(container, dict):
+            raise FieldError(
+                path, f"a container is a mapping, got {_shorten(container)}; write name:, image: and command: below it"
+            )
+        _check_container(container, path)
+
+
+def container_index(template: dict[str, Any], name: str | None) -> int:
+    """Return which container of a checked template trains; ValueError when none has that name."""
+    containers = template["spec"]["containers"]
+    names = [str(container.get("name")) for container in containers]
     if name is None:
-        return dict(containers[0])
-    for container in containers:
-        if container.get("name") == name:
-            return dict(container)
-    names = ", ".join(str(container.get("name")) for container in containers)
-    raise ValueError(f"trial.container names a container of the template, got '{name}'; known: {names}")
+        return 0
+    if name not in names:
+        raise ValueError(f"names a container of the template, got '{name}'; choose one of {', '.join(names)}")
+    return names.index(name)
+
+
+def trial_container(template: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """Return the container of a checked template that trains; ValueError when none has that name."""
+    return dict(template["spec"]["containers"][container_index(template, name)])
 
 
 def placeholders_of(container: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (place, parameter name) for every placeholder, the place as `command[3]` or `env[LR]`."""
+    """Yield (place, parameter name) for every placeholder, the place as `command[3]` or `env[0].value`."""
     for part in ("command", "args"):
         for index, text in enumerate(container.get(part) or ()):
             yield from ((f"{part}[{index}]", name) for name in _names_in(text))
-    for variable in container.get("env") or ():
-        yield from ((f"env[{variable.get('name')}]", name) for name in _names_in(variable.get("value") or ""))
+    for index, variable in enumerate(container.get("env") or ()):
+        yield from ((f"env[{index}].value", name) for name in _names_in(variable.get("value") or ""))
 
 
 def substitute(container: dict[str, Any], assignment: Assignment) -> dict[str, Any]:
@@ -59,22 +76,36 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _check_container(container: dict[str, Any]) -> None:
+def _check_container(container: dict[str, Any], path: str) -> None:
+    name = container.get("name")
+    if not isinstance(name, str) or not re.fullmatch(DNS_LABEL, name):
+        raise FieldError(
+            f"{path}.name", f"a container has a name of small letters, digits and dashes, got {_shorten(name)}; name it"
+        )
     for part in ("command", "args"):
-        value = container.get(part)
-        if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
-            raise ValueError(
-                f"{part} of a container is a list of strings, got {_shorten(value)}; write each word as its own quoted item"
+        words = container.get(part)
+        if words is not None and not isinstance(words, list):
+            raise FieldError(
+                f"{path}.{part}",
+                f"{part} is a list of strings, got {_shorten(words)}; write each word as its own item",
             )
+        for index, word in enumerate(words or ()):
+            if not isinstance(word, str):
+                raise FieldError(
+                    f"{path}.{part}[{index}]", f"{part} is a list of strings, got {_shorten(word)}; put it in quotes"
+                )
     env = container.get("env")
-    if env is not None and not (
-        isinstance(env, list) and all(isinstance(item, dict) and "name" in item for item in env)
-    ):
-        raise ValueError(f"env of a container is a list of {{name, value}}, got {_shorten(env)}; correct it")
-    for variable in env or ():
-        if "value" in variable and not isinstance(variable["value"], str):
-            raise ValueError(
-                f"an env value is a string, got {_shorten(variable['value'])} for {variable['name']}; put it in quotes"
+    if env is not None and not isinstance(env, list):
+        raise FieldError(f"{path}.env", f"env is a list of {{name, value}}, got {_shorten(env)}; write it as a list")
+    for index, variable in enumerate(env or ()):
+        if not isinstance(variable, dict) or not isinstance(variable.get("name"), str):
+            raise FieldError(
+                f"{path}.env[{index}]", f"a variable has a name and a value, got {_shorten(variable)}; give it both"
+            )
+        if not isinstance(variable.get("value", ""), str):
+            raise FieldError(
+                f"{path}.env[{index}].value",
+                f"a variable's value is a string, got {_shorten(variable['value'])}; put it in quotes",
             )
 
 

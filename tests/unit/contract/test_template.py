@@ -54,7 +54,7 @@ def test_template_itself_is_not_changed() -> None:
 
 def test_placeholders_tell_where_they_stand() -> None:
     container = {"command": ["a", "${x}"], "args": ["${y}${z}"], "env": [{"name": "E", "value": "${x} $${no}"}]}
-    places = [("command[1]", "x"), ("args[0]", "y"), ("args[0]", "z"), ("env[E]", "x")]
+    places = [("command[1]", "x"), ("args[0]", "y"), ("args[0]", "z"), ("env[0].value", "x")]
     assert list(placeholders_of(container)) == places
 
 
