@@ -5,6 +5,7 @@ late, twice or out of order: an older version of an object never replaces a newe
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ from podium_operator.kube.pods import (
     stop_patch,
     termination_message_of,
 )
+from podium_operator.metrics import Metrics
 from podium_operator.metrics_sources import LogReader, Reader, final_reports, reader_for
 from podium_operator.scraping import SCRAPE_TIMEOUT_SECONDS, Inbox, fetch_page
 
@@ -58,8 +60,12 @@ class LivePod:
 class KubeBackend:
     """Runs one experiment's trials as pods."""
 
-    def __init__(self, experiment: Experiment, api: KubernetesApi, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, experiment: Experiment, api: KubernetesApi, clock: Callable[[], datetime], metrics: Metrics
+    ) -> None:
         self._api = api
+        self._own_metrics = metrics
+        self._changed_at: float | None = None
         self._clock = clock
         self._world = World(experiment)
         self._container = trial_container(experiment.spec.trial.template, experiment.spec.trial.container)["name"]
@@ -95,13 +101,13 @@ class KubeBackend:
         """Take over the spec; the status is this process's own."""
         known = self._world.experiment
         self._world.experiment = known.model_copy(update={"spec": experiment.spec, "metadata": experiment.metadata})
-        self._changed.set()
+        self._note_change()
 
     def see_trial(self, body: Json, *, deleted: bool = False) -> None:
         if deleted or not self._is_news(body):
             return  # a Trial that a person deleted is forgotten when the operator starts next
         self._world.put_trial(Trial.model_validate(_known_fields(body)))
-        self._changed.set()
+        self._note_change()
 
     def see_pod(self, body: Json, *, deleted: bool = False) -> None:
         labels, name = body["metadata"]["labels"], body["metadata"]["name"]
@@ -110,7 +116,7 @@ class KubeBackend:
         if deleted:
             if live is not None and live.pod["metadata"]["name"] == name:
                 del self._pods[number]
-            self._changed.set()
+            self._note_change()
             return
         if name in self._removed or not self._is_news(body):
             return
@@ -120,15 +126,20 @@ class KubeBackend:
             self._pods[number] = LivePod(body, reader_for(self._metrics, attempt, after_step=step))
         elif live.pod["metadata"]["name"] == name:
             live.pod = body
-        self._changed.set()
+        self._note_change()
 
-    def wake(self) -> None:
+    def _note_change(self) -> None:
+        """Something has changed: the next pass need not wait for the clock."""
+        self._changed_at = self._changed_at or time.monotonic()
         self._changed.set()
 
     # --- the backend's protocol
 
     async def observe(self) -> World:
         now = self._clock()
+        if self._changed_at is not None:
+            self._own_metrics.count_wait(time.monotonic() - self._changed_at)
+            self._changed_at = None
         runs = {number: run_of(live.pod, self._container, now) for number, live in self._pods.items()}
         await self._read_metrics(runs, now)
         self._world.runs = {**runs, **self._refused}
@@ -270,7 +281,9 @@ class KubeBackend:
             return
         path = source.path if isinstance(source, PrometheusMetrics) else "/metrics"
         host = f"[{address}]" if ":" in address else address
+        began = time.monotonic()
         page = await fetch_page(self._client, f"http://{host}:{source.port}{path}")
+        self._own_metrics.count_scrape("ok" if page is not None else "error", time.monotonic() - began)
         if page is not None:
             live.inbox.take(live.reader.read(page))
 

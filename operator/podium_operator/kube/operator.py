@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,15 +12,18 @@ from pydantic import ValidationError
 
 from podium_contract.conditions import Condition, ConditionType, Reason, set_condition
 from podium_contract.experiment import Experiment
+from podium_contract.lifecycle import FINAL
 from podium_contract.manifest import faults_of
 from podium_contract.names import LABEL_EXPERIMENT
+from podium_contract.wire import Advice, AdviceRequest
 from podium_operator.advisors.http import HttpAdvisor
+from podium_operator.core.actions import WriteTrial
 from podium_operator.core.loop import Loop, Pass
 from podium_operator.core.outcome import has_ended
-from podium_operator.core.ports import BackendError
+from podium_operator.core.ports import BackendError, UnknownExperimentError
 from podium_operator.kube.api import Json, KubernetesApi, KubernetesError
 from podium_operator.kube.backend import SCRAPE_INTERVAL_SECONDS, KubeBackend
-from podium_operator.metrics import Metrics
+from podium_operator.metrics import AdviceOutcome, Metrics
 
 _log = logging.getLogger("podium")
 _RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -35,6 +39,27 @@ class _Seat:
     backend: KubeBackend
     task: "asyncio.Task[None]"
     uid: str
+
+
+class _TimedAdvisor:
+    """The suggestion service, with every exchange timed and counted."""
+
+    def __init__(self, advisor: HttpAdvisor, metrics: Metrics) -> None:
+        self._advisor = advisor
+        self._metrics = metrics
+
+    async def advise(self, request: AdviceRequest) -> Advice:
+        outcome: AdviceOutcome = "unavailable"
+        began = time.monotonic()
+        try:
+            advice = await self._advisor.advise(request)
+            outcome = "ok"
+        except UnknownExperimentError:
+            outcome = "unknown"
+            raise
+        finally:
+            self._metrics.count_advice(outcome, time.monotonic() - began)
+        return advice
 
 
 class Operator:
@@ -75,7 +100,7 @@ class Operator:
         if seat is not None:
             seat.backend.see_experiment(experiment)
             return
-        backend = KubeBackend(experiment, self._api, _now)
+        backend = KubeBackend(experiment, self._api, _now, self._metrics)
         task = asyncio.create_task(self._care_for(experiment, backend))
         self._seats[key] = _Seat(backend, task, experiment.metadata.uid)
 
@@ -94,7 +119,7 @@ class Operator:
     async def _care_for(self, experiment: Experiment, backend: KubeBackend) -> None:
         """Drive one experiment until it is deleted; a fault is told and tried again, ever more patiently."""
         name = f"{experiment.metadata.namespace}/{experiment.metadata.name}"
-        loop = Loop(backend, self._advisor, _now)
+        loop = Loop(backend, _TimedAdvisor(self._advisor, self._metrics), _now)
         failures = 0
         is_open = False
         while True:
@@ -121,8 +146,11 @@ class Operator:
         experiment = step.world.experiment
         if step.fault:
             _log.warning("%s/%s: %s", experiment.metadata.namespace, experiment.metadata.name, step.fault)
-        metric = experiment.spec.objectives[0].metric
-        self._metrics.show(experiment.metadata.namespace, experiment.metadata.name, metric, experiment.status)
+        namespace, name = experiment.metadata.namespace, experiment.metadata.name
+        self._metrics.show(namespace, name, experiment.spec.objectives[0].metric, experiment.status)
+        for action in step.plan.actions:
+            if isinstance(action, WriteTrial) and action.status.phase in FINAL:
+                self._metrics.count_end(namespace, name, action.status.phase, action.status.reason)
 
     async def _refuse(self, body: Json, error: ValidationError) -> None:
         """Tell what the API server could not check, in the words that `podium validate` uses."""
