@@ -346,5 +346,5 @@ def test_spec_that_only_podium_can_judge_fails_before_any_trial(podium: Podium) 
     experiment = podium.wait_for("Failed")
     (condition,) = experiment["status"]["conditions"]
     assert condition["reason"] == "InvalidSpec"
-    assert "spec.parameters[0].when: when names a parameter of this experiment, got 'nobody'" in condition["message"]
+    assert "spec.parameters[0].when.nobody: when names a parameter of this experiment, got 'nobody'" in condition["message"]
     assert podium.trials() == []
