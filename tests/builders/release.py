@@ -22,9 +22,8 @@ NAME = "podium"
 """Of the release; its objects are podium-operator, podium-suggestion ..."""
 GROUP = 65532
 """The user and group of the chart's pods, who own the volume made here."""
-REGISTRY = os.environ.get("PODIUM_TEST_REGISTRY", "localhost")
 TAG = os.environ.get("PODIUM_TEST_TAG", "0.1.0")
-"""Where the images under test are, and which: those that `scripts/images --load cluster` makes."""
+"""Of the images under test."""
 
 Seen = TypeVar("Seen")
 
@@ -140,7 +139,7 @@ def installed(folder: Path, database: str | None = None) -> Iterator[Release]:
     release = Release(
         namespace,
         {
-            "image": {"registry": REGISTRY},
+            "image": {"registry": registry()},
             "watch": {"namespaces": [namespace]},
             "operator": {"image": {"tag": TAG}},
             "suggestion": {"image": {"tag": TAG}, "store": store},
@@ -155,6 +154,14 @@ def installed(folder: Path, database: str | None = None) -> Iterator[Release]:
         helm("uninstall", NAME, "--namespace", namespace, "--wait")
         kubectl("delete", "namespace", namespace, "--wait=false")
         kubectl("delete", "persistentvolume", f"{namespace}-{NAME}-store", "--ignore-not-found", "--wait=false")
+
+
+def registry() -> str:
+    """Where the images under test are: `localhost` on the project's own test cluster, nowhere in particular on kind."""
+    given = os.environ.get("PODIUM_TEST_REGISTRY")
+    if given is not None:
+        return given
+    return "localhost" if "podium-node" in kubectl("get", "nodes", "--output=name") else ""
 
 
 def make_namespace(name: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from builders.dashboards import alerts, filled_in, panel_queries, variable_queries
 from builders.experiments import a_float, a_manifest, a_scheduler, a_search
 from builders.prometheus import Prometheus, prometheus
-from builders.release import NAME, REGISTRY, TAG, Release, installed, kubectl, until
+from builders.release import NAME, TAG, Release, installed, kubectl, registry, until
 
 pytestmark = [
     pytest.mark.e2e,
@@ -90,7 +90,7 @@ def stuck() -> dict[str, Any]:
 
 
 def a_trial(*command: str, **container: Any) -> dict[str, Any]:
-    image = {"image": f"{REGISTRY}/podium-trial:{TAG}", "imagePullPolicy": "IfNotPresent"}
+    image = {"image": f"{registry()}/podium-trial:{TAG}".lstrip("/"), "imagePullPolicy": "IfNotPresent"}
     containers = [{"name": "train", "command": list(command), **image, **container}]
     return {"template": {"spec": {"containers": containers}}}
 
