@@ -7,12 +7,26 @@ from pathlib import Path
 
 from podium_contract.reports import CONTENT_TYPE
 
+_PROMETHEUS_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
+"""Sent by Prometheus, which reads the gauges and skips the reports."""
+
 
 class Endpoint:
     """Serves GET /metrics until closed."""
 
-    def __init__(self, page: Callable[[], str], host: str, port: int, port_file: Path | None = None) -> None:
-        """Start serving. Port 0 takes a free one; `port_file`, when given, then tells which."""
+    def __init__(
+        self,
+        page: Callable[[], tuple[str, int]],
+        collected: Callable[[int], None],
+        host: str,
+        port: int,
+        port_file: Path | None = None,
+    ) -> None:
+        """Start serving. Port 0 takes a free one; `port_file`, when given, then tells which.
+
+        `page` returns a page and its mark; `collected` is called with the mark once the page was received by somebody who
+        reads reports. Raises OSError when the port is taken.
+        """
 
         class Handler(http.server.BaseHTTPRequestHandler):
             timeout = 10
@@ -21,17 +35,27 @@ class Endpoint:
                 if self.path.split("?")[0] not in ("/metrics", "/"):
                     self.send_error(404)
                     return
-                body = page().encode()
+                text, mark = page()
+                body = text.encode()
                 self.send_response(200)
                 self.send_header("Content-Type", CONTENT_TYPE)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+                if _PROMETHEUS_HEADER not in self.headers:
+                    collected(mark)
 
             def log_message(self, *_: object) -> None:
                 """Scrapes are no news: the trial's log is the user's."""
 
-        self._server = http.server.ThreadingHTTPServer((host, port), Handler)
+        try:
+            self._server = http.server.ThreadingHTTPServer((host, port), Handler)
+        except OSError as fault:
+            raise OSError(
+                fault.errno,
+                f"the reports cannot be served on port {port}: {fault.strerror}; one process of a trial calls start(), "
+                "and nothing else may use trial.metrics.port",
+            ) from fault
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,16 +50,12 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         text = environment.get(name)
         return Path(text) if text else None
 
-    try:
-        parameters = json.loads(environment.get(runtime.ENV_PARAMETERS, "{}"))
-    except ValueError:
-        raise ValueError(f"{runtime.ENV_PARAMETERS} must be a JSON object; unset it or correct it") from None
     return Settings(
         experiment=environment.get(runtime.ENV_EXPERIMENT, ""),
         trial=environment.get(runtime.ENV_TRIAL, ""),
         number=number(runtime.ENV_NUMBER) or 0,
         attempt=number(runtime.ENV_ATTEMPT) or 1,
-        parameters=parameters,
+        parameters=_parameters(environment),
         resource=environment.get(runtime.ENV_RESOURCE, "step"),
         target=number(runtime.ENV_TARGET),
         checkpoints=path(runtime.ENV_CHECKPOINTS) or Path("checkpoints"),
@@ -69,6 +66,15 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         termination_log=_termination_log(environment),
         seed=number(runtime.ENV_SEED) or 0,
     )
+
+
+def _parameters(environment: Mapping[str, str]) -> dict[str, Any]:
+    text = environment.get(runtime.ENV_PARAMETERS, "{}")
+    with suppress(ValueError):
+        parameters = json.loads(text)
+        if isinstance(parameters, dict):
+            return parameters
+    raise ValueError(f"{runtime.ENV_PARAMETERS} must be a JSON object, got {text[:60]!r}; unset it or correct it")
 
 
 def _termination_log(environment: Mapping[str, str]) -> Path | None:

@@ -2,25 +2,53 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from podium_contract.trial import Observation
-from podium_trial.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from podium_trial.checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    adopt_latest,
+    latest_checkpoint,
+    new_files_folder,
+    resume_point,
+    write_checkpoint,
+)
 
 
 def a_report(step: int) -> Observation:
     return Observation(attempt=1, step=step, sequence=step, metrics={"loss": 1.0 / step})
 
 
+def latest(folder: Path) -> Checkpoint:
+    checkpoint = latest_checkpoint(folder)
+    assert checkpoint is not None
+    return checkpoint
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write_files(folder: Path, step: int, **files: str) -> None:
+    """Write a checkpoint of files, each in a folder of its own."""
+    into = new_files_folder(folder, step)
+    for name, text in files.items():
+        (into / name).mkdir()
+        (into / name / "data").write_text(text, encoding="utf-8")
+    write_checkpoint(folder, step, b"", [], into)
+
+
 def test_nothing_saved_is_none(tmp_path: Path) -> None:
-    assert read_checkpoint(tmp_path / "nowhere") is None
+    assert latest_checkpoint(tmp_path / "nowhere") is None
 
 
 def test_checkpoint_carries_its_payload_and_reports(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, 3, b"weights\nwith lines", [a_report(2), a_report(3)])
-    checkpoint = read_checkpoint(tmp_path)
+    checkpoint = latest_checkpoint(tmp_path)
     assert checkpoint is not None
     assert (checkpoint.step, checkpoint.payload) == (3, b"weights\nwith lines")
     assert [report.step for report in checkpoint.reports] == [2, 3]
@@ -38,7 +66,7 @@ def test_torn_checkpoint_gives_way_to_the_one_before(tmp_path: Path, kept: int) 
     write_checkpoint(tmp_path, 2, b"second", [])
     newest = tmp_path / "step-00000002.checkpoint"
     newest.write_bytes(newest.read_bytes()[:kept])
-    checkpoint = read_checkpoint(tmp_path)
+    checkpoint = latest_checkpoint(tmp_path)
     assert checkpoint is not None
     assert checkpoint.payload == b"first"
 
@@ -48,7 +76,7 @@ def test_flipped_byte_is_noticed(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, 2, b"second", [])
     newest = tmp_path / "step-00000002.checkpoint"
     newest.write_bytes(newest.read_bytes()[:-1] + b"X")
-    checkpoint = read_checkpoint(tmp_path)
+    checkpoint = latest_checkpoint(tmp_path)
     assert checkpoint is not None
     assert checkpoint.step == 1
 
@@ -67,6 +95,96 @@ def test_failed_write_leaves_the_old_checkpoint_and_no_litter(
         write_checkpoint(tmp_path, 2, b"second", [])
     monkeypatch.undo()
     assert [file.name for file in tmp_path.iterdir()] == ["step-00000001.checkpoint"]
-    checkpoint = read_checkpoint(tmp_path)
+    checkpoint = latest_checkpoint(tmp_path)
     assert checkpoint is not None
     assert checkpoint.payload == b"first"
+
+
+def test_checkpoint_of_a_later_step_is_superseded(tmp_path: Path) -> None:
+    for step in (5, 9, 6):
+        write_checkpoint(tmp_path, step, b"x", [])
+    assert names_in(tmp_path) == ["step-00000005.checkpoint", "step-00000006.checkpoint"]
+
+
+def test_what_killed_runs_left_behind_is_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / ".step-00000001.checkpoint.4711.part").write_bytes(b"half")
+    (new_files_folder(tmp_path, 1) / "half").write_bytes(b"x")
+    write_checkpoint(tmp_path, 2, b"x", [])
+    assert names_in(tmp_path) == ["step-00000002.checkpoint"]
+
+
+def test_checkpoint_of_files_is_there_whole(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        write_files(tmp_path, step, weights=f"weights of {step}", optimizer="moments")
+    files = latest(tmp_path).files
+    assert files is not None
+    assert (files / "weights" / "data").read_text() == "weights of 3"
+    assert len(list(tmp_path.glob("files-*"))) == 2, "those of the two latest checkpoints"
+
+
+@pytest.mark.parametrize("harm", ["torn", "lost", "more"])
+def test_checkpoint_whose_files_are_not_as_they_were_gives_way(tmp_path: Path, harm: str) -> None:
+    write_files(tmp_path, 1, weights="first")
+    write_files(tmp_path, 2, weights="second")
+    (file,) = tmp_path.glob("files-00000002-*/weights/data")
+    match harm:
+        case "torn":
+            file.write_text("sec")
+        case "lost":
+            file.unlink()
+        case "more":
+            file.with_name("more").touch()
+    assert latest(tmp_path).step == 1
+
+
+def test_step_saved_before_it_is_reported_is_trained_again(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, 4, b"four", [a_report(3)])
+    write_checkpoint(tmp_path, 5, b"five", [a_report(3), a_report(4)])
+    checkpoint = resume_point(tmp_path)
+    assert checkpoint is not None
+    assert (checkpoint.step, checkpoint.payload) == (4, b"four")
+    assert [report.step for report in checkpoint.reports] == [3, 4]
+
+
+@pytest.mark.parametrize("reported", [[], [1, 2], [4]], ids=str)
+def test_script_that_reports_now_and_then_resumes_from_its_latest_checkpoint(
+    tmp_path: Path, reported: list[int]
+) -> None:
+    reports = [a_report(step) for step in reported]
+    write_checkpoint(tmp_path, 3, b"three", reports)
+    write_checkpoint(tmp_path, 4, b"four", reports)
+    checkpoint = resume_point(tmp_path)
+    assert checkpoint is not None
+    assert checkpoint.payload == b"four"
+
+
+def test_adopted_checkpoint_is_ones_own_and_holds_no_report_of_its_owners(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "parent", 4, b"weights", [a_report(4)])
+    adopted = adopt_latest(tmp_path / "parent", tmp_path / "clone")
+    assert adopted == Checkpoint(4, b"weights")
+    write_checkpoint(tmp_path / "parent", 9, b"more", [])
+    assert latest(tmp_path / "clone").payload == b"weights"
+
+
+def test_files_that_their_owner_drops_meanwhile_are_taken_from_the_next_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path / "parent", 1, weights="first")
+    copyfile = shutil.copyfile
+
+    def copy_after_two_more_checkpoints(source: Path, target: Path) -> None:
+        monkeypatch.undo()
+        write_files(tmp_path / "parent", 2, weights="second")
+        write_files(tmp_path / "parent", 3, weights="third")
+        copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copy_after_two_more_checkpoints)
+    adopted = adopt_latest(tmp_path / "parent", tmp_path / "clone")
+    assert adopted is not None
+    assert adopted.files is not None
+    assert (adopted.files / "weights" / "data").read_text() == "third"
+    assert len(list((tmp_path / "clone").iterdir())) == 2, "the checkpoint and its files"
+
+
+def test_nothing_to_adopt_is_none(tmp_path: Path) -> None:
+    assert adopt_latest(tmp_path / "parent", tmp_path / "clone") is None

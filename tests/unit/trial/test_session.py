@@ -3,20 +3,23 @@
 import json
 import math
 import signal
+import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from podium_contract import runtime
-from podium_contract.reports import parse_metrics_page, parse_termination_message
+from podium_contract.reports import REPORT_PREFIX, parse_metrics_page, parse_termination_message
 from podium_contract.runtime import ExitCode
 from podium_contract.trial import Observation
+from podium_trial import journal as journal_module
 from podium_trial.journal import KEPT_REPORTS, Journal
 from podium_trial.session import Trial
 from podium_trial.settings import Settings, settings_from
@@ -108,6 +111,87 @@ def test_sigterm_at_the_last_step_is_a_normal_end(tmp_path: Path) -> None:
     assert [report.step for report in reports_in(tmp_path)] == [1]
 
 
+def test_asked_twice_is_asked_once(tmp_path: Path) -> None:
+    trial = a_trial(tmp_path, target=9)
+    with pytest.raises(SystemExit) as ended:
+        train(trial, until_sigterm_at=2)
+    signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == ExitCode.CHECKPOINTED
+
+
+def test_script_has_its_own_sigterm_back_after_the_block(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    train(a_trial(tmp_path, target=1))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_target_that_was_reported_counts_as_reached_though_it_was_not_saved(tmp_path: Path) -> None:
+    with a_trial(tmp_path, target=2) as trial:
+        for step in trial.steps():
+            trial.report(step, loss=1.0)
+            if step == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+
+def test_steps_without_restore_begin_at_the_first(tmp_path: Path) -> None:
+    train(a_trial(tmp_path, target=3))
+    assert list(a_trial(tmp_path, target=3, attempt=2).steps()) == [1, 2, 3]
+
+
+def test_rare_saves_are_due_at_the_target_and_when_asked_to_stop(tmp_path: Path) -> None:
+    trial = a_trial(tmp_path, target=7)
+    assert [step for step in range(1, 8) if trial.is_save_due(step, every=3)] == [3, 6, 7]
+    trial._stop.set()
+    assert trial.is_save_due(4, every=3)
+
+
+def test_steps_that_a_promotion_would_repeat_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with a_trial(tmp_path, target=5) as trial:
+        for step in trial.steps():
+            trial.report(step, loss=1.0)
+            if step == 3:
+                trial.save(step, None)
+    assert "trained to step 5, but the last of them saved is 3" in capsys.readouterr().err
+
+
+def test_folder_is_a_checkpoint_too(tmp_path: Path) -> None:
+    trial = a_trial(tmp_path)
+    with trial.checkpoint(4) as folder:
+        (folder / "model.bin").write_bytes(b"weights")
+    restored = a_trial(tmp_path, attempt=2)
+    assert (restored.restore() / "model.bin").read_bytes() == b"weights"
+    assert next(restored.steps()) == 5
+
+
+def test_folder_whose_block_raises_is_no_checkpoint(tmp_path: Path) -> None:
+    trial = a_trial(tmp_path)
+    with pytest.raises(ZeroDivisionError), trial.checkpoint(1):
+        raise ZeroDivisionError
+    assert a_trial(tmp_path).restore() is None
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_exception_is_told_even_when_the_reports_fill_the_message(tmp_path: Path) -> None:
+    def diverge() -> None:
+        with a_trial(tmp_path) as trial:
+            for step in range(1, 200):
+                trial.report(step, loss=1.0)
+            raise ValueError("x" * 1000)
+
+    with pytest.raises(ValueError, match="xxx"):
+        diverge()
+    message = (tmp_path / "termination").read_text()
+    assert len(message.encode()) <= 4096
+    assert message.splitlines()[-1].startswith("error: ValueError: xxx")
+    assert parse_termination_message(message)[-1].step == 199
+
+
+def test_exit_with_a_sentence_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit), a_trial(tmp_path):
+        sys.exit("no such data set")
+    assert (tmp_path / "termination").read_text() == "error: no such data set"
+
+
 def test_exception_goes_on_its_way_and_is_told(tmp_path: Path) -> None:
     def diverge() -> None:
         with a_trial(tmp_path) as trial:
@@ -170,6 +254,27 @@ def test_endpoint_tells_its_port_and_serves_every_recent_report(tmp_path: Path) 
     assert 'podium_trial_metric{experiment="",trial="demo-00001",metric="loss"} 0.25' in page
 
 
+def test_prometheus_collects_no_reports(tmp_path: Path) -> None:
+    port_file = tmp_path / "port"
+    with a_trial(tmp_path, metrics_host="127.0.0.1", metrics_port=0, metrics_port_file=port_file) as trial:
+        for step in range(1, 201):
+            trial.report(step, loss=1.0)
+        url = f"http://127.0.0.1:{port_file.read_text()}/metrics"
+        request = urllib.request.Request(url, headers={"X-Prometheus-Scrape-Timeout-Seconds": "10"})
+        urllib.request.urlopen(request).close()
+        assert not trial._journal.wait_until_collected(0.0)
+        urllib.request.urlopen(url).close()
+        assert trial._journal.wait_until_collected(5.0)
+
+
+def test_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    port_file = tmp_path / "port"
+    with a_trial(tmp_path, metrics_host="127.0.0.1", metrics_port=0, metrics_port_file=port_file):
+        second = a_trial(tmp_path, metrics_host="127.0.0.1", metrics_port=int(port_file.read_text()))
+        with pytest.raises(OSError, match="one process of a trial calls start"):
+            second.__enter__()
+
+
 def test_run_waits_for_a_scrape_only_when_its_message_cannot_hold_the_rest() -> None:
     journal = Journal(1, {})
     journal.add(1, {"loss": 1.0}, 0.0)
@@ -177,15 +282,46 @@ def test_run_waits_for_a_scrape_only_when_its_message_cannot_hold_the_rest() -> 
     for step in range(2, 500):
         journal.add(step, {"loss": 1.0}, 0.0)
     assert not journal.wait_until_collected(0.0)
-    journal.page()
+    _, mark = journal.page()
+    journal.collected(mark)
     assert journal.wait_until_collected(0.0)
 
 
-def test_journal_is_bounded() -> None:
-    journal = Journal(1, {})
+def kept_by(journal: Journal) -> int:
+    return len(journal.up_to(10**9))
+
+
+def test_journal_of_reports_that_nobody_collects_is_bounded() -> None:
+    journal = Journal(1, {}, is_collected=False)
     for step in range(1, KEPT_REPORTS + 50):
         journal.add(step, {"loss": 1.0}, 0.0)
-    assert len(journal.up_to(10**9)) == KEPT_REPORTS
+    assert kept_by(journal) == KEPT_REPORTS
+
+
+def test_reports_wait_to_be_collected_and_then_make_room() -> None:
+    journal = Journal(1, {})
+    for step in range(1, 3 * KEPT_REPORTS):
+        journal.add(step, {"loss": 1.0}, 0.0)
+    page, mark = journal.page()
+    assert [report.step for report in parse_metrics_page(page)] == list(range(1, 3 * KEPT_REPORTS))
+    journal.collected(mark)
+    journal.add(3 * KEPT_REPORTS, {"loss": 1.0}, 0.0)
+    assert kept_by(journal) == KEPT_REPORTS
+
+
+def test_reports_too_large_for_one_page_are_collected_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "PAGE_BYTES", 1000)
+    journal, collected = Journal(1, {}), []
+    for step in range(1, 101):
+        journal.add(step, {"loss": 1.0 / step}, 0.0)
+    for _ in range(20):
+        page, mark = journal.page()
+        assert len("".join(line for line in page.splitlines(keepends=True) if line.startswith(REPORT_PREFIX))) <= 1000
+        collected += [report.step for report in parse_metrics_page(page)]
+        journal.collected(mark)
+    assert sorted(set(collected)) == list(range(1, 101))
+    assert journal.wait_until_collected(0.0)
+    assert parse_metrics_page(journal.page()[0])[-1].step == 100, "later scrapes see the latest again"
 
 
 def test_script_without_podium_prints_its_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,33 +345,43 @@ def test_settings_come_from_the_treatys_variables() -> None:
     assert settings.parameters == {"lr": 0.1, "betas": [0.9, 0.999]}
 
 
-@pytest.mark.parametrize("name", [runtime.ENV_TARGET, runtime.ENV_PARAMETERS])
-def test_malformed_variable_is_named(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"), [(runtime.ENV_TARGET, "many"), (runtime.ENV_PARAMETERS, "many"), (runtime.ENV_PARAMETERS, "[1]")]
+)
+def test_malformed_variable_is_named(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=name):
-        settings_from({name: "many"})
+        settings_from({name: value})
 
 
-@given(st.lists(st.sampled_from(["report", "save", "crash"]), max_size=30))
-def test_whatever_the_order_of_reports_saves_and_crashes_no_saved_report_is_lost(
-    tmp_path_factory: pytest.TempPathFactory, deeds: list[str]
+class CrashError(Exception):
+    """A kill -9, as far as the disk can tell."""
+
+
+def run_until(trial: Trial, deeds: int, reports_first: bool, every: int) -> None:
+    """Train as scripts do, and crash after so many reports and chances to save; 0: never."""
+    trial.restore()
+    for step in trial.steps():
+        for is_report in (reports_first, not reports_first):
+            if is_report:
+                trial.report(step, loss=1.0 / step)
+            elif trial.is_save_due(step, every):
+                trial.save(step, step)
+            deeds -= 1
+            if deeds == 0:
+                raise CrashError
+
+
+@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.given(st.lists(st.integers(1, 12), max_size=6), st.booleans(), st.integers(1, 3))
+def test_wherever_a_script_crashes_no_step_goes_unreported(
+    tmp_path_factory: pytest.TempPathFactory, crashes: list[int], reports_first: bool, every: int
 ) -> None:
-    folder = tmp_path_factory.mktemp("trial")
-    trial, attempt, step = a_trial(folder), 1, 0
-    reported: set[int] = set()
-    saved: set[int] = set()
-    for deed in deeds:
-        if deed == "report":
-            step += 1
-            trial.report(step, loss=1.0)
-            reported.add(step)
-        elif deed == "save" and step:
-            trial.save(step, step)
-            saved = {s for s in reported if s <= step}
-        elif deed == "crash":
-            attempt += 1
-            trial = a_trial(folder, attempt=attempt)
-            step = trial.restore() or 0
-            reported = set(saved)
-    with trial:
-        pass
-    assert saved <= {report.step for report in reports_in(folder)}
+    folder, target = tmp_path_factory.mktemp("trial"), 9
+    # A script that saves first, and has never come as far as its second save, might as well report nothing.
+    two_saves = [] if reports_first else [4 * every]
+    for attempt, deeds in enumerate([*two_saves, *crashes], start=1):
+        with suppress(CrashError):
+            run_until(a_trial(folder, attempt=attempt, target=target), deeds, reports_first, every)
+    with a_trial(folder, attempt=100, target=target) as trial:
+        run_until(trial, 0, reports_first, every)
+    assert {report.step for report in reports_in(folder)} == set(range(1, target + 1))
