@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from podium_trial.data import Dataset, Part
-from podium_trial.network import Network, NetworkSettings
+from podium_trial.data import Dataset, Part, Task
+from podium_trial.network import Network, NetworkSettings, check_range, loss_and_slope
 
 FloatArray = NDArray[np.float64]
 
@@ -21,6 +21,10 @@ class Model(Protocol):
     @property
     def size(self) -> int:
         """A measure of how large it is: weights, or leaves."""
+        ...
+
+    def adjust(self, settings: Any) -> None:
+        """Go on with other settings: those of a clone differ from its parent's. Raises ValueError where that cannot be."""
         ...
 
     def train_step(self, part: Part) -> float:
@@ -45,6 +49,14 @@ class BoostingSettings:
     features: float = 1.0
     """Share of the columns that each split may choose from."""
 
+    def __post_init__(self) -> None:
+        check_range("lr", self.lr, 0.0)
+        check_range("leaves", self.leaves, 2)
+        check_range("depth", self.depth or 1, 1)
+        check_range("min_leaf", self.min_leaf, 1)
+        check_range("l2", self.l2, 0.0)
+        check_range("features", self.features, 0.001, 1.0)
+
 
 class Perceptron(Network):
     """The network, one epoch a step."""
@@ -65,27 +77,27 @@ class Boosting:
         estimator = HistGradientBoostingRegressor if data.task == "regression" else HistGradientBoostingClassifier
         self._task = data.task
         self._trees = 0
-        self._estimator = estimator(
+        self._estimator = estimator(early_stopping=False, warm_start=True, random_state=seed, max_iter=1)
+        self.adjust(settings)
+
+    @property
+    def size(self) -> int:
+        return int(sum(tree.get_n_leaf_nodes() for stage in self._estimator._predictors for tree in stage))  # noqa: SLF001
+
+    def adjust(self, settings: BoostingSettings) -> None:
+        self._estimator.set_params(
             learning_rate=settings.lr,
             max_leaf_nodes=settings.leaves,
             max_depth=settings.depth,
             min_samples_leaf=settings.min_leaf,
             l2_regularization=settings.l2,
             max_features=settings.features,
-            early_stopping=False,
-            warm_start=True,
-            random_state=seed,
-            max_iter=1,
         )
-
-    @property
-    def size(self) -> int:
-        return int(sum(tree.get_n_leaf_nodes() for stage in self._estimator._predictors for tree in stage))  # noqa: SLF001
 
     def train_step(self, part: Part) -> float:
         self._trees += 1
         self._estimator.set_params(max_iter=self._trees).fit(part.features, part.targets)
-        return loss_of(self.outputs(part.features), part.targets, self._task)
+        return loss_of(self.outputs(part.features), part, self._task)
 
     def outputs(self, features: FloatArray) -> FloatArray:
         if self._task == "regression":
@@ -113,7 +125,7 @@ def new_model(settings: NetworkSettings | BoostingSettings, data: Dataset, seed:
 def scores(model: Model, part: Part, data: Dataset) -> dict[str, float]:
     """Return what the tuner is told about some rows: val_loss, and val_accuracy or val_rmse and val_r2."""
     outputs = model.outputs(part.features)
-    loss = loss_of(outputs, part.targets, data.task)
+    loss = loss_of(outputs, part, data.task)
     if data.task == "regression":
         variance = float(np.var(part.targets)) or 1.0
         return {"val_loss": loss, "val_rmse": float(np.sqrt(loss)) * data.target_scale, "val_r2": 1.0 - loss / variance}
@@ -121,13 +133,10 @@ def scores(model: Model, part: Part, data: Dataset) -> dict[str, float]:
     return {"val_loss": loss, "val_accuracy": accuracy}
 
 
-def loss_of(outputs: FloatArray, targets: FloatArray, task: str) -> float:
-    """Return the mean cross entropy of class scores, or the mean squared error of predictions."""
-    if task == "regression":
-        return float(np.mean((outputs[:, 0] - targets) ** 2))
-    shifted = outputs - outputs.max(axis=1, keepdims=True)
-    log_shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return float(-log_shares[np.arange(len(targets)), targets.astype(int)].mean())
+def loss_of(outputs: FloatArray, part: Part, task: Task) -> float:
+    """Return the mean cross entropy of class scores, or the mean squared error of predictions; NaN after divergence."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return loss_and_slope(outputs, part.targets, task)[0]
 
 
 def _converted(name: str, value: Any, wanted: Any) -> Any:
@@ -143,6 +152,9 @@ def _converted(name: str, value: Any, wanted: Any) -> Any:
             raise ValueError(f"{name} must be true or false, got {value!r}; choose one")
         return str(value).lower() == "true"
     try:
-        return wanted(value)
-    except ValueError:
+        number = float(value)
+    except (TypeError, ValueError):
         raise ValueError(f"{name} must be a number, got {value!r}; correct it") from None
+    if wanted is int and not number.is_integer():
+        raise ValueError(f"{name} must be a whole number, got {value!r}; make the parameter an int")
+    return wanted(number)

@@ -4,6 +4,7 @@ Everything that training changes (weights, optimiser moments, random state, epoc
 on bit for bit as the original would have.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -11,13 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from podium_trial.data import Dataset, Part
+from podium_trial.data import Dataset, Part, Task
 
 FloatArray = NDArray[np.float64]
 Optimizer = Literal["sgd", "adam", "rmsprop"]
 Activation = Literal["relu", "tanh", "gelu"]
 
 _EPSILON = 1e-8
+_BELOW_ONE = 0.999999
 _GELU = np.sqrt(2.0 / np.pi)
 
 
@@ -50,6 +52,26 @@ class NetworkSettings:
     lr_decay: float = 1.0
     """Factor by which the learning rate shrinks each epoch."""
 
+    def __post_init__(self) -> None:
+        check_range("layers", self.layers, 0, 16)
+        check_range("width", self.width, 1, 65_536)
+        check_range("taper", self.taper, 0.0, 16.0)
+        check_range("lr", self.lr, 0.0)
+        check_range("momentum", self.momentum, 0.0, 1.0)
+        check_range("beta1", self.beta1, 0.0, _BELOW_ONE)
+        check_range("beta2", self.beta2, 0.0, _BELOW_ONE)
+        check_range("batch", self.batch, 1)
+        check_range("weight_decay", self.weight_decay, 0.0)
+        check_range("dropout", self.dropout, 0.0, _BELOW_ONE)
+        check_range("lr_decay", self.lr_decay, 0.0, 1.0)
+
+
+def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Raise ValueError unless a hyperparameter lies in its range."""
+    if not low <= value <= high:
+        bounds = f"between {low:g} and {high:g}" if high < math.inf else f"at least {low:g}"
+        raise ValueError(f"{name} must be {bounds}, got {value:g}; correct it")
+
 
 class Network:
     """A perceptron for classification (softmax, cross entropy) or regression (squared error)."""
@@ -67,14 +89,26 @@ class Network:
             self._rng.normal(0.0, np.sqrt(gain / inputs), (inputs, outputs)) for inputs, outputs in pairwise(sizes)
         ]
         self._biases = [np.zeros(outputs) for outputs in sizes[1:]]
-        self._first = [np.zeros_like(p) for p in self._parameters()]
-        self._second = [np.zeros_like(p) for p in self._parameters()]
+        self._first, self._second = self._zeros()
         self._updates = 0
 
     @property
     def size(self) -> int:
         """Number of weights and biases."""
         return sum(parameter.size for parameter in self._parameters())
+
+    def adjust(self, settings: NetworkSettings) -> None:
+        """Go on with other settings: those of a clone differ from its parent's.
+
+        Another optimiser starts without moments. Raises ValueError for another shape, which the weights cannot take.
+        """
+        for name in ("layers", "width", "taper"):
+            old, new = getattr(self._settings, name), getattr(settings, name)
+            if old != new:
+                raise ValueError(f"{name} must stay as it was in training, got {new:g} after {old:g}; do not vary it")
+        if settings.optimizer != self._settings.optimizer:
+            self._first, self._second, self._updates = *self._zeros(), 0
+        self._settings = settings
 
     def train_epoch(self, part: Part) -> float:
         """Pass once over the rows in random order; returns the mean training loss."""
@@ -89,18 +123,15 @@ class Network:
     def outputs(self, features: FloatArray) -> FloatArray:
         """Return class scores of shape (n, classes), or predictions of shape (n, 1)."""
         hidden = features
-        for weights, biases in zip(self._weights[:-1], self._biases[:-1], strict=True):
-            hidden = _activate(hidden @ weights + biases, self._settings.activation)
-        return np.asarray(hidden @ self._weights[-1] + self._biases[-1])
-
-    def loss(self, part: Part) -> float:
-        """Return the mean cross entropy, or the mean squared error."""
-        return _loss(self.outputs(part.features), part.targets, self._task)[0]
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverging trial reports NaN; it needs no warning
+            for weights, biases in zip(self._weights[:-1], self._biases[:-1], strict=True):
+                hidden = _activate(hidden @ weights + biases, self._settings.activation)
+            return np.asarray(hidden @ self._weights[-1] + self._biases[-1])
 
     def _train_batch(self, features: FloatArray, targets: FloatArray) -> float:
         sums, inputs, masks = [], [features], []
         hidden = features
-        with np.errstate(over="ignore", invalid="ignore"):  # a diverging trial reports NaN; it needs no warning
+        with np.errstate(over="ignore", invalid="ignore"):
             for weights, biases in zip(self._weights[:-1], self._biases[:-1], strict=True):
                 total = hidden @ weights + biases
                 mask = self._dropout_mask(total.shape)
@@ -108,7 +139,7 @@ class Network:
                 sums.append(total)
                 masks.append(mask)
                 inputs.append(hidden)
-            loss, slope = _loss(hidden @ self._weights[-1] + self._biases[-1], targets, self._task)
+            loss, slope = loss_and_slope(hidden @ self._weights[-1] + self._biases[-1], targets, self._task)
             gradients: list[FloatArray] = []
             for layer in reversed(range(len(self._weights))):
                 gradients[:0] = [inputs[layer].T @ slope, slope.sum(axis=0)]
@@ -147,13 +178,20 @@ class Network:
         unbiased = first / (1.0 - settings.beta1**self._updates)
         return np.asarray(unbiased / (np.sqrt(second / (1.0 - settings.beta2**self._updates)) + _EPSILON))
 
+    def _zeros(self) -> tuple[list[FloatArray], list[FloatArray]]:
+        """Return the optimiser's two moments of each parameter at the start."""
+        return [np.zeros_like(p) for p in self._parameters()], [np.zeros_like(p) for p in self._parameters()]
+
     def _parameters(self) -> list[FloatArray]:
         """Weights and biases, layer by layer: the order of the gradients."""
         return [array for pair in zip(self._weights, self._biases, strict=True) for array in pair]
 
 
-def _loss(outputs: FloatArray, targets: FloatArray, task: str) -> tuple[float, FloatArray]:
-    """Return the mean loss and its gradient with respect to the outputs, shape (n, outputs)."""
+def loss_and_slope(outputs: FloatArray, targets: FloatArray, task: Task) -> tuple[float, FloatArray]:
+    """Return the mean loss and its gradient with respect to the outputs, shape (n, outputs).
+
+    Cross entropy of class scores, or squared error of predictions.
+    """
     count = len(targets)
     if task == "regression":
         error = outputs[:, 0] - targets

@@ -6,32 +6,35 @@ with train_loss and the model's size. The test rows stay out of it: their score 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-import podium_trial
-from podium_trial.data import BUNDLED, DataError, Dataset, bundled_dataset, csv_dataset
-from podium_trial.models import Model, model_settings, new_model, scores
+# Before numpy reads them: trials share a machine, and more threads only slow such small matrices down.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import podium_trial  # noqa: E402  (see above)
+from podium_trial.data import BUNDLED, DataError, Dataset, bundled_dataset, csv_dataset  # noqa: E402  (see above)
+from podium_trial.models import Model, model_settings, new_model, scores  # noqa: E402  (see above)
 
 DEFAULT_STEPS = {"mlp": 27, "boosting": 81}
-_USAGE_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train as the command line and the trial's parameters say."""
     options, flags = _parse(arguments)
-    try:
-        data = _dataset(options)
-    except DataError as fault:
-        _give_up(str(fault))
     with podium_trial.start() as trial:
         try:
+            data = _dataset(options)
             settings = model_settings(options.model, {**trial.parameters, **flags})
+            model: Model | None = trial.restore()
+            if model is None:
+                model = new_model(settings, data, trial.seed if options.seed is None else options.seed)
+            model.adjust(settings)
         except ValueError as fault:
-            _give_up(str(fault))
-        model: Model = trial.restore() or new_model(settings, data, options.seed or trial.seed)
+            sys.exit(str(fault))
         for step in trial.steps(until=None if trial.target else options.steps or DEFAULT_STEPS[options.model]):
             train_loss = model.train_step(data.train)
             trial.report(step, {**scores(model, data.validation, data), "train_loss": train_loss, "size": model.size})
@@ -61,7 +64,7 @@ def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Mapping
     parser.add_argument("--task", choices=["classification", "regression"], help="default: judged by the target column")
     parser.add_argument("--model", choices=["mlp", "boosting"], default="mlp")
     parser.add_argument("--steps", type=int, help="epochs or trees; a trial's own target wins")
-    parser.add_argument("--seed", type=int, default=0, help="default: the trial's own")
+    parser.add_argument("--seed", type=int, help="default: the trial's own")
     options, rest = parser.parse_known_args(arguments)
     flags: dict[str, str] = {}
     words = iter(rest)
@@ -76,11 +79,6 @@ def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Mapping
 def _print_scores(part: str, values: Mapping[str, float]) -> None:
     text = "  ".join(f"{name.removeprefix('val_')}={value:.4f}" for name, value in values.items())
     print(f"{part}: {text}", flush=True)  # noqa: T201  (the program's own output)
-
-
-def _give_up(message: str) -> NoReturn:
-    print(message, file=sys.stderr)  # noqa: T201  (the program's own output)
-    sys.exit(_USAGE_ERROR)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from podium_trial.data import BUNDLED, DataError, Dataset, bundled_dataset, csv_dataset
-from podium_trial.models import BoostingSettings, Model, model_settings, new_model, scores
+from podium_trial.models import BoostingSettings, Model, loss_of, model_settings, new_model, scores
 from podium_trial.network import Network, NetworkSettings
 
 RESUMABLE: dict[str, Any] = {
     "sgd": NetworkSettings(dropout=0.2, nesterov=True, lr_decay=0.9),
     "adam": NetworkSettings(optimizer="adam", layers=2, taper=0.5, activation="gelu"),
     "rmsprop": NetworkSettings(optimizer="rmsprop", weight_decay=0.01, activation="tanh"),
-    "boosting": BoostingSettings(features=0.5, min_leaf=5),
 }
 
 
@@ -95,9 +94,9 @@ def finite_differences(network: Network, data: Dataset, width: float = 1e-6) -> 
         for index in np.ndindex(parameter.shape):
             kept = parameter[index]
             parameter[index] = kept + width
-            above = network.loss(data.train)
+            above = loss_of(network.outputs(data.train.features), data.train, data.task)
             parameter[index] = kept - width
-            slope[index] = (above - network.loss(data.train)) / (2 * width)
+            slope[index] = (above - loss_of(network.outputs(data.train.features), data.train, data.task)) / (2 * width)
             parameter[index] = kept
         slopes.append(slope)
     return slopes
@@ -114,6 +113,9 @@ def test_diverged_network_reports_nan_and_raises_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
+        ("width", 12.5, "whole number, got 12.5; make the parameter an int"),
+        ("dropout", 1.0, "dropout must be between 0 and 0.999999, got 1"),
+        ("batch", "0", "batch must be at least 1, got 0"),
         ("lrr", 0.1, "no hyperparameter 'lrr'; it has layers"),
         ("optimizer", "adamm", "one of sgd, adam, rmsprop, got 'adamm'"),
         ("lr", "fast", "lr must be a number, got 'fast'"),
@@ -123,6 +125,25 @@ def test_diverged_network_reports_nan_and_raises_nothing() -> None:
 def test_impossible_hyperparameter_is_named_with_its_remedy(name: str, value: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         model_settings("mlp", {name: value})
+
+
+def test_clone_goes_on_with_its_own_settings() -> None:
+    data = bundled_dataset("wine")
+    parent = new_model(NetworkSettings(lr=0.01), data, seed=0)
+    parent.train_step(data.train)
+    clone: Model = pickle.loads(pickle.dumps(parent))
+    clone.adjust(NetworkSettings(lr=0.02, optimizer="adam"))
+    clone.train_step(data.train)
+    parent.adjust(NetworkSettings(lr=0.01))
+    parent.train_step(data.train)
+    assert scores(clone, data.validation, data) != scores(parent, data.validation, data)
+
+
+def test_clone_of_another_shape_is_refused() -> None:
+    data = bundled_dataset("wine")
+    model = new_model(NetworkSettings(width=8), data, seed=0)
+    with pytest.raises(ValueError, match="width must stay as it was in training, got 16 after 8"):
+        model.adjust(NetworkSettings(width=16))
 
 
 def test_settings_convert_text_of_flags() -> None:
@@ -147,8 +168,50 @@ def test_numeric_target_of_many_values_is_a_regression(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        (["1", "2", "3"], "classification"),
+        (["1.0", "2.0"], "classification"),
+        (["0.5", "1.5", "2.0"], "regression"),
+        (["yes", "no"], "classification"),
+        (["1", "inf"], "classification"),
+    ],
+)
+def test_task_is_judged_by_the_target(tmp_path: Path, values: list[str], task: str) -> None:
+    rows = "\n".join(f"{i},{values[i % len(values)]}" for i in range(30))
+    assert csv_dataset(a_csv(tmp_path, f"x,y\n{rows}"), "y").task == task
+
+
+@pytest.mark.parametrize("counts", [[100, 3, 1], [50, 50], [2, 2, 2, 2, 60]])
+def test_each_part_has_its_share_of_every_class_and_a_single_row_trains(tmp_path: Path, counts: list[int]) -> None:
+    labels = [f"class{index}" for index, count in enumerate(counts) for _ in range(count)]
+    data = csv_dataset(a_csv(tmp_path, "x,y\n" + "\n".join(f"{i},{y}" for i, y in enumerate(labels))), "y")
+    for index, count in enumerate(counts):
+        held_out = [int((part.targets == index).sum()) for part in (data.validation, data.test)]
+        assert held_out == [round(0.2 * count)] * 2
+        assert (data.train.targets == index).sum() == count - sum(held_out)
+
+
+def test_infinite_numbers_count_as_gaps(tmp_path: Path) -> None:
+    rows = "\n".join(f"{'inf' if i % 9 == 0 else i},{'NA' if i % 7 == 0 else i},{i % 2}" for i in range(60))
+    data = csv_dataset(a_csv(tmp_path, f"a,b,y\n{rows}"), "y")
+    assert all(np.isfinite(part.features).all() for part in (data.train, data.validation, data.test))
+
+
+def test_column_of_names_costs_no_more_than_its_frequent_values(tmp_path: Path) -> None:
+    rows = "\n".join(f"name{i},{i % 2}" for i in range(300))
+    assert csv_dataset(a_csv(tmp_path, f"name,y\n{rows}"), "y").train.features.shape[1] == 50
+
+
+@pytest.mark.parametrize(
     ("text", "target", "words"),
     [
+        ("x,x,y\n1,2,3\n", "y", "name each column once, got 'x' twice"),
+        (
+            "x,y\n" + "".join(f"{i},name{i}\n" for i in range(30)),
+            "y",
+            "several rows of a class, got 30 classes in 30 rows",
+        ),
         ("", "y", "a header and rows, got 0 lines"),
         ("x,y\n1,2\n", "z", "--target must be a column of the file, got 'z'; columns: x, y"),
         ("x,y\n1,2\n1\n", "y", "every line needs 2 fields, got 1 in line 3"),
@@ -160,6 +223,19 @@ def test_numeric_target_of_many_values_is_a_regression(tmp_path: Path) -> None:
 def test_unusable_table_is_refused_with_its_reason(tmp_path: Path, text: str, target: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
         csv_dataset(a_csv(tmp_path, text), target)
+
+
+def test_regression_on_text_is_refused(tmp_path: Path) -> None:
+    path = a_csv(tmp_path, "x,y\n" + "1,2.5\n" * 20 + "1,high\n")
+    with pytest.raises(DataError, match="finite numbers in the target column, got 'high'"):
+        csv_dataset(path, "y", "regression")
+
+
+def test_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"x,y\n\xff\xfe,1\n")
+    with pytest.raises(DataError, match=r"CSV file in UTF-8, got .*table\.csv"):
+        csv_dataset(path, "y")
 
 
 def test_unknown_data_set_and_missing_file_are_named(tmp_path: Path) -> None:
