@@ -117,7 +117,8 @@ import os, pathlib, httpx
 token = pathlib.Path(os.environ["PODIUM_TOKEN_FILE"]).read_text().strip()
 url = os.environ["PODIUM_SUGGESTION_URL"] + "{path}"
 headers = {{"authorization": "Bearer " + token, "content-type": "application/json"}}
-print(httpx.request("{method}", url, content={body!r}, headers=headers, timeout=30).raise_for_status().text)
+client = httpx.Client(transport=httpx.HTTPTransport(retries=5), timeout=30)  # a Service forgets a dead pod with a delay
+print(client.request("{method}", url, content={body!r}, headers=headers).raise_for_status().text)
 """
 
 
