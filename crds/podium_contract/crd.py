@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from podium_contract.experiment import MUTABLE_FIELDS, Experiment, ExperimentSpec
-from podium_contract.model import Model
+from podium_contract.model import MAX_COUNT, Model
 from podium_contract.names import GROUP, VERSION
 from podium_contract.trial import Trial
 
@@ -38,6 +38,8 @@ _KEPT = (
     "maxLength",
     "minItems",
     "maxItems",
+    "minProperties",
+    "maxProperties",
     "pattern",
     "format",
 )
@@ -50,9 +52,12 @@ Schema = dict[str, Any]
 _NUMERIC = "self.type in ['float', 'int']"
 
 
-def _rule(rule: str, message: str) -> Schema:
-    """Return one CEL rule. The API server adds what it got; an expression that says it in words costs too much there."""
-    return {"rule": rule, "message": message}
+def _rule(rule: str, message: str, field: str = "") -> Schema:
+    """Return one CEL rule, and the field that a broken one points at.
+
+    The message cannot repeat numbers: the server reckons with numbers of any length, and refuses the expression as too dear.
+    """
+    return {"rule": rule, "message": message, **({"fieldPath": f".{field}"} if field else {})}
 
 
 def _only_for(field: str, tag: str, names: list[str]) -> Schema:
@@ -60,8 +65,25 @@ def _only_for(field: str, tag: str, names: list[str]) -> Schema:
     return _rule(
         f"!has(self.{field}) || self.{tag} in [{listed}]",
         f"{field} belongs to {tag} {', '.join(names)}; remove it, or choose another {tag}",
+        field,
     )
 
+
+def _whole(field: str) -> Schema:
+    return _rule(
+        f"self.type != 'int' || !has(self.{field}) || (self.{field} >= -{MAX_COUNT}.0 && self.{field} <= {MAX_COUNT}.0"
+        f" && self.{field} == double(int(self.{field})))",
+        f"an int has whole numbers up to 2^53; round {field}, or use type: float",
+        field,
+    )
+
+
+NAME_RULES = [
+    _rule(
+        "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 50",
+        "an experiment's name has up to 50 small letters, digits and dashes; shorten or rename it",
+    )
+]
 
 PARAMETER_RULES = [
     _rule(
@@ -71,43 +93,61 @@ PARAMETER_RULES = [
     _rule(
         f"!({_NUMERIC}) || !has(self.min) || !has(self.max) || self.min < self.max",
         "min < max must hold; swap the bounds or widen the range",
+        "max",
     ),
     _rule(
         "!has(self.scale) || self.scale != 'log' || !has(self.min) || self.min > 0.0",
         "a log scale needs min > 0; raise min or use scale: linear",
+        "min",
     ),
     _rule(
         "!has(self.scale) || self.scale != 'logit' || (has(self.min) && has(self.max) && self.min > 0.0 && self.max < 1.0)",
         "a logit scale needs 0 < min and max < 1; tighten the range or use scale: linear",
+        "scale",
     ),
     _rule(
         "!has(self.scale) || self.scale != 'logit' || self.type != 'int'",
         "an int has no logit scale; use linear or log",
+        "scale",
     ),
     _rule(
         "!has(self.step) || self.step > 0.0",
         "step must be positive; remove it or give a positive step",
+        "step",
     ),
+    # The last bits of a float's subtraction may not refuse what pydantic, reckoning in decimals, allows.
     _rule(
-        "!has(self.step) || !has(self.min) || !has(self.max) || self.step <= self.max - self.min",
+        "!has(self.step) || !has(self.min) || !has(self.max) || self.step <= (self.max - self.min) * 1.000000001",
         "step must not exceed max - min; use a smaller step",
+        "step",
     ),
     _rule(
         "!has(self.step) || !has(self.scale) || self.scale == 'linear' || (self.type == 'int' && self.step == 1.0)",
         "step needs a linear scale; remove step, or list the values of an ordinal",
+        "step",
     ),
-    _rule(
-        "self.type != 'int' || ((!has(self.min) || self.min == double(int(self.min)))"
-        " && (!has(self.max) || self.max == double(int(self.max)))"
-        " && (!has(self.step) || self.step == double(int(self.step))))",
-        "an int has whole bounds and a whole step; round them, or use type: float",
-    ),
+    *(_whole(field) for field in ("min", "max", "step")),
+]
+# CEL does not see `values`, whose items are anything; the schema itself can say who has them.
+PARAMETER_FORMS = [
+    {"anyOf": [{"required": ["values"]}, {"not": {"properties": {"type": {"enum": ["ordinal", "categorical"]}}}}]},
+    {"anyOf": [{"not": {"required": ["values"]}}, {"not": {"properties": {"type": {"enum": ["float", "int"]}}}}]},
 ]
 
 SPEC_RULES = [
     _rule(
         "size(self.objectives) == 1 || !has(self.scheduler) || self.scheduler.algorithm == 'none'",
         "a scheduler ranks trials by one objective; remove the scheduler or turn objectives into constraints",
+        "scheduler.algorithm",
+    ),
+    *(
+        _rule(
+            f"!has(self.trial.metrics) || !has(self.trial.metrics.series) || !has(self.{field})"
+            f" || self.{field}.all(item, item.metric in self.trial.metrics.series)",
+            f"every metric of {field} needs a series; add it",
+            "trial.metrics.series",
+        )
+        for field in ("objectives", "constraints")
     ),
 ]
 
@@ -119,7 +159,16 @@ SCHEDULER_RULES = [
     _rule(
         "self.algorithm == 'none' || !has(self.max) || (has(self.min) ? self.min : 1) < self.max",
         "min < max must hold; raise max or lower min",
+        "max",
     ),
+]
+
+TRIAL_RULES = [
+    _rule(
+        "!has(self.container) || self.template.spec.containers.exists(item, item.name == self.container)",
+        "container names a container of the template; choose one of them",
+        "container",
+    )
 ]
 
 CLAIM_RULES = [
@@ -134,6 +183,7 @@ CONSTRAINT_RULES = [
     _rule(
         "!has(self.min) || !has(self.max) || self.min <= self.max",
         "min <= max must hold; swap the bounds",
+        "max",
     ),
 ]
 
@@ -145,15 +195,62 @@ METRICS_RULES = [
     _rule(
         "self.source != 'log' || (has(self.pattern) == (has(self.format) && self.format == 'pattern'))",
         "pattern goes with format: pattern; give both or neither",
+        "pattern",
     ),
 ]
 
-TEMPLATE_RULES = [
-    _rule(
-        "has(self.spec) && has(self.spec.containers) && size(self.spec.containers) > 0",
-        "a pod template has spec.containers; write template: {spec: {containers: [...]}}",
-    )
-]
+
+def _open(schema: Schema) -> Schema:
+    return {**schema, **_ANYTHING}
+
+
+def _texts(description: str) -> Schema:
+    return {"type": "array", "description": description, "items": {"type": "string"}}
+
+
+# Of a pod template only what placeholders stand in is described here; the API server judges the rest when a pod is made.
+_VARIABLE = {
+    "type": "object",
+    "description": "One variable of the environment.",
+    "properties": {
+        "name": {"type": "string", "description": "Name of the variable."},
+        "value": {"type": "string", "description": "Its value; `${name}` stands for a parameter's value."},
+    },
+    "required": ["name"],
+}
+_CONTAINER = {
+    "type": "object",
+    "description": "A container of the trial's pod.",
+    "properties": {
+        "name": {"type": "string", "maxLength": 63, "description": "Name of the container."},
+        "command": _texts("The command, a word an item; `${name}` stands for a parameter's value."),
+        "args": _texts("The command's arguments; `${name}` stands for a parameter's value."),
+        "env": {"type": "array", "description": "The environment.", "items": _open(_VARIABLE)},
+    },
+    "required": ["name"],
+}
+POD_TEMPLATE = {
+    "type": "object",
+    "properties": {
+        "spec": _open(
+            {
+                "type": "object",
+                "description": "An ordinary PodSpec.",
+                "properties": {
+                    "containers": {
+                        "type": "array",
+                        "description": "The pod's containers; the first one trains unless `container` names another.",
+                        "minItems": 1,
+                        "maxItems": 64,
+                        "items": _open(_CONTAINER),
+                    }
+                },
+                "required": ["containers"],
+            }
+        )
+    },
+    "required": ["spec"],
+}
 
 
 def _immutability_rules() -> list[Schema]:
@@ -165,7 +262,11 @@ def _immutability_rules() -> list[Schema]:
         same = f"self.{camel} == oldSelf.{camel}"
         both = f"has(self.{camel}) == has(oldSelf.{camel}) && (!has(self.{camel}) || {same})"
         rules.append(
-            _rule(both, f"{camel} cannot change once an experiment exists; restore it, or create another experiment")
+            _rule(
+                both,
+                f"{camel} cannot change once an experiment exists; restore it, or create another experiment",
+                camel,
+            )
         )
     return rules
 
@@ -212,7 +313,8 @@ def _convert_object(schema: Schema, converted: Schema, definitions: Schema) -> N
         if required:
             converted["required"] = required
         return
-    additional = schema.get("additionalProperties")
+    by_pattern = schema.get("patternProperties", {}).values()  # Kubernetes has no patterns for keys
+    additional = schema.get("additionalProperties") or next(iter(by_pattern), None)
     if isinstance(additional, dict) and additional:
         converted["additionalProperties"] = _convert(additional, definitions, "")
     else:
@@ -290,6 +392,7 @@ def _setting_rules(members: list[Schema], tags: list[str], tag: str) -> list[Sch
             _rule(
                 f"!has(self.settings) || !has(self.settings.{setting}) || self.{tag} in [{listed}]",
                 f"{setting} is a setting of {', '.join(names)}; remove it, or choose that {tag}",
+                f"settings.{setting}",
             )
         )
     return rules
@@ -340,19 +443,17 @@ def experiment_crd() -> Schema:
     fields["parameters"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
     fields["objectives"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]}
     parameter = fields["parameters"]["items"]
-    parameter["properties"]["when"] |= {"maxProperties": 8}
     parameter["properties"]["when"]["additionalProperties"] = dict(_ANYTHING)
     parameter["x-kubernetes-validations"] += PARAMETER_RULES
+    parameter["allOf"] = PARAMETER_FORMS
     fields["constraints"]["items"]["x-kubernetes-validations"] = CONSTRAINT_RULES
     fields["scheduler"]["x-kubernetes-validations"] += SCHEDULER_RULES
     trial = fields["trial"]["properties"]
     trial["metrics"]["x-kubernetes-validations"] += METRICS_RULES
     trial["checkpoints"]["properties"]["persistentVolumeClaim"]["x-kubernetes-validations"] = CLAIM_RULES
-    trial["template"] = {
-        "type": "object",
-        "description": trial["template"]["description"],
-        **_ANYTHING,
-    }
+    trial["template"] = _open({**POD_TEMPLATE, "description": trial["template"]["description"]})
+    fields["trial"]["x-kubernetes-validations"] = TRIAL_RULES
+    schema["x-kubernetes-validations"] = NAME_RULES
     spec["x-kubernetes-validations"] = [*SPEC_RULES, *_immutability_rules()]
     return _definition(
         kind="Experiment",

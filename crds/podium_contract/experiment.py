@@ -183,7 +183,7 @@ class TrialSpecTemplate(Model):
     """How often a disrupted trial (evicted, pre-empted, lost node) resumes from its checkpoint before it fails."""
     metrics: MetricsSource = SdkMetrics(source="sdk")
     checkpoints: Checkpoints | None = None
-    container: str | None = None
+    container: Annotated[str, Field(max_length=63)] | None = None
     """The container of the template that trains; absent: the first one."""
     template: dict[str, Any]
     """An ordinary PodTemplateSpec; `${name}` in command, args and env values stands for a parameter's value."""

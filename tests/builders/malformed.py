@@ -128,10 +128,8 @@ def _heads() -> list[Malformed]:
                 'got "v1"',
             )
         ),
-        local(
-            changed("another kind", "kind", lambda m: m.update(kind="Trial"), "must be Experiment", '"Trial"', "write")
-        ),
-        local(changed("no kind", "kind", lambda m: m.pop("kind"), "must be Experiment", "got null")),
+        changed("another kind", "kind", lambda m: m.update(kind="Trial"), "must be Experiment", '"Trial"', "write"),
+        changed("no kind", "kind", lambda m: m.pop("kind"), "must be Experiment", "got null"),
         changed("no spec", "spec", lambda m: m.pop("spec"), "required", "add it"),
         changed(
             "a text for the spec", "spec", lambda m: m.update(spec="tune"), "valid mapping", '"tune"', "fields below"
@@ -233,7 +231,7 @@ def _choices() -> list[Malformed]:
     ]
 
 
-def _conditions() -> list[Malformed]:
+def _names() -> list[Malformed]:
     return [
         with_one("a name with a space", ".name", a_float("learning rate"), "match", "learning rate", "letters"),
         with_one("a number for a name", ".name", a_float() | {"name": 5}, "valid string", "got 5", "quotes"),
@@ -247,6 +245,12 @@ def _conditions() -> list[Malformed]:
             parameters=[an_int(f"p{n}") for n in range(257)],
         ),
         with_parameters("a text for a parameter", "[0]", ["lr"], "mapping", '"lr"', "fields below"),
+    ]
+
+
+def _conditions() -> list[Malformed]:
+    """What only Podium judges: the values of `when` are lists or mappings, and CEL sees neither."""
+    cases = [
         with_one("an unknown parent", ".when.opt", a_float(when={"opt": ["sgd"]}), "names a parameter", "'opt'", "lr"),
         with_one("its own parent", ".when", an_int("a", when={"a": [1]}), "cycle", "a -> a", "remove"),
         with_parameters(
@@ -257,16 +261,14 @@ def _conditions() -> list[Malformed]:
             "b -> a -> b",
             "remove",
         ),
-        local(
-            with_two(
-                "a value that the parent cannot take",
-                ".when.optimizer[1]",
-                OPTIMIZER,
-                a_float(when={"optimizer": ["sgd", "sdg"]}),
-                "lists values",
-                '"sdg"',
-                "choose",
-            )
+        with_two(
+            "a value that the parent cannot take",
+            ".when.optimizer[1]",
+            OPTIMIZER,
+            a_float(when={"optimizer": ["sgd", "sdg"]}),
+            "lists values",
+            '"sdg"',
+            "choose",
         ),
         with_two(
             "a range of a categorical parent",
@@ -277,16 +279,14 @@ def _conditions() -> list[Malformed]:
             "categorical",
             "list the values",
         ),
-        local(
-            with_two(
-                "a range beyond the parent's",
-                ".when.depth",
-                an_int(high=8),
-                a_float(when={"depth": {"min": 9}}),
-                "meets its parent's range",
-                '{"min": 9.0}',
-                "choose bounds",
-            )
+        with_two(
+            "a range beyond the parent's",
+            ".when.depth",
+            an_int(high=8),
+            a_float(when={"depth": {"min": 9}}),
+            "meets its parent's range",
+            '{"min": 9.0}',
+            "choose bounds",
         ),
         with_two(
             "a condition that is neither list nor range",
@@ -314,6 +314,7 @@ def _conditions() -> list[Malformed]:
             "a misspelt range", ".when.depth.mim", an_int(), a_float(when={"depth": {"mim": 2, "max": 3}}), "no field"
         ),
     ]
+    return [local(case) for case in cases]
 
 
 def _objectives() -> list[Malformed]:
@@ -381,23 +382,19 @@ def _trials() -> list[Malformed]:
         a_fault("no template", "spec.trial.template", "required", "add it", trial={}),
         with_trial("no pod spec", ".template.spec", "spec.containers", "got {}", "write template", template={}),
         with_trial("no containers", ".template.spec.containers", "spec.containers", "write", template={"spec": {}}),
-        local(with_trial("an unknown container", ".container", "'x'", "choose one of train", container="x")),
+        with_trial("an unknown container", ".container", "'x'", "choose one of train", container="x"),
         with_trial("negative retries", ".maxRetries", "equal to 0", "-1", "raise it", maxRetries=-1),
-        local(with_container("a container without name", ".name", {"name": None}, "has a name", "null", "name it")),
-        local(
-            with_container(
-                "a command in one piece", ".command", {"command": "python x"}, "list of strings", "its own item"
-            )
+        with_container("a container without name", ".name", {"name": None}, "has a name", "null", "name it"),
+        with_container(
+            "a command in one piece", ".command", {"command": "python x"}, "list of strings", "its own item"
         ),
-        local(with_container("a number in a command", ".command[1]", {"command": ["sleep", 5]}, "got 5", "quotes")),
-        local(with_container("a truth value in args", ".args[0]", {"args": [True]}, "list of strings", "true")),
-        local(
-            with_container(
-                "a number in the environment", ".env[0].value", {"env": [{"name": "N", "value": 5}]}, "string", "got 5"
-            )
+        with_container("a number in a command", ".command[1]", {"command": ["sleep", 5]}, "got 5", "quotes"),
+        with_container("a truth value in args", ".args[0]", {"args": [True]}, "list of strings", "true"),
+        with_container(
+            "a number in the environment", ".env[0].value", {"env": [{"name": "N", "value": 5}]}, "string", "got 5"
         ),
-        local(with_container("an environment as a mapping", ".env", {"env": {"N": "5"}}, "list of {name", "as a list")),
-        local(with_container("a variable without name", ".env[0]", {"env": [{"value": "5"}]}, "a name and a value")),
+        with_container("an environment as a mapping", ".env", {"env": {"N": "5"}}, "list of {name", "as a list"),
+        with_container("a variable without name", ".env[0]", {"env": [{"value": "5"}]}, "a name and a value"),
         local(
             with_container(
                 "an unknown placeholder",
@@ -477,6 +474,7 @@ MALFORMED = [
     *_unknown_things(),
     *_numbers(),
     *_choices(),
+    *_names(),
     *_conditions(),
     *_objectives(),
     *_limits(),
