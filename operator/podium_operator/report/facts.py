@@ -71,7 +71,8 @@ def encoded(spec: ExperimentSpec, trials: Sequence[TrialRecord]) -> FloatArray:
 def importance_of(results: Results) -> Importance | None:
     """Return permutation importances under a random forest (Breiman, 2001), or None when there is too little to tell.
 
-    The forest learns the ranks of the first objective's values, so that one diverged trial does not drown the rest.
+    The forest learns the ranks of the first objective's values, so that one diverged trial does not drown the rest. It
+    is told how long each trial trained as well, so that what mere training explains is not put down to a parameter.
     """
     from scipy.stats import rankdata  # noqa: PLC0415  (a second of start-up that no other command needs)
     from sklearn.ensemble import RandomForestRegressor  # noqa: PLC0415
@@ -82,11 +83,12 @@ def importance_of(results: Results) -> Importance | None:
     trials = [trial for trial in results.trials if trial.number in values]
     if len(trials) < MIN_TRIALS_FOR_IMPORTANCE:
         return None
-    features = np.nan_to_num(encoded(spec, trials), nan=-1.0)
+    lengths = np.log1p([curve_of(trial, spec.objectives[0].metric).steps[-1] for trial in trials])
+    features = np.column_stack([np.nan_to_num(encoded(spec, trials), nan=-1.0), lengths])
     ranks = rankdata([values[trial.number] for trial in trials])
     forest = RandomForestRegressor(n_estimators=64, min_samples_leaf=2, random_state=0).fit(features, ranks)
     found = permutation_importance(forest, features, ranks, n_repeats=8, random_state=0).importances_mean
-    shares = np.maximum(found, 0.0)
+    shares = np.maximum(found[:-1], 0.0)
     if shares.sum() <= 0:
         return None
     shares /= shares.sum()

@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from podium_contract.experiment import Objective
-from podium_contract.lifecycle import Phase
+from podium_contract.lifecycle import FINAL, Phase
 from podium_contract.parameters import CategoricalParameter, OrdinalParameter, Parameter
 from podium_operator.report.facts import FloatArray, best_so_far, curve_of, encoded, final_values, importance_of
 from podium_operator.results import Results
@@ -28,8 +29,10 @@ PHASE_COLOURS = {
     Phase.KILLED: "#CC79A7",
     Phase.FAILED: "#D55E00",
 }
-_BEST = "#D55E00"
+_BEST = "#222222"
 _INK = "#444444"
+_HALO = [withStroke(linewidth=2.5, foreground="white")]
+"""Keeps a label legible on top of lines."""
 _STYLE: dict[str, Any] = {
     "font.size": 9,
     "font.family": "DejaVu Sans",
@@ -80,11 +83,26 @@ def draw_history(results: Results) -> Drawing | None:
     numbers = sorted(values)
     best = best_so_far([values[n] for n in numbers], maximize=objective.goal == "maximize")
     axes.step(numbers, best, where="post", color=_BEST, linewidth=1.6, label="best so far", zorder=2)
+    without = [trial.number for trial in results.trials if trial.number not in values and trial.phase in FINAL]
+    if without:
+        top = axes.get_xaxis_transform()
+        axes.scatter(
+            without,
+            [1.0] * len(without),
+            marker="x",
+            s=22,
+            color=PHASE_COLOURS[Phase.FAILED],
+            transform=top,
+            clip_on=False,
+            label="no value",
+        )
     _label(axes, "trial", _metric_label(objective))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _clip_outliers(axes, np.array(list(values.values())), maximize=objective.goal == "maximize")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=5)
     words = f"{len(values)} trials; the best {objective.metric} is {best[-1]:.5g}."
+    if without:
+        words += f" Crosses: {len(without)} trials that ended without a usable value."
     return Drawing("history", "Optimisation history", words, figure)
 
 
@@ -102,9 +120,8 @@ def draw_curves(results: Results) -> Drawing | None:
         colour = PHASE_COLOURS[curve.phase]
         axes.plot(curve.steps, curve.values, color=colour, alpha=alpha, linewidth=1.1)
         axes.plot(curve.steps[-1:], curve.values[-1:], "o", color=colour, markersize=3, alpha=min(1.0, alpha * 2))
-    best = results.experiment.status.best
-    for standing in best[:1]:
-        curve = next(c for c in curves if c.number == standing.trial)
+    leaders = [standing.trial for standing in results.experiment.status.best[:1]]
+    for curve in (curve for curve in curves if curve.number in leaders):
         axes.plot(curve.steps, curve.values, color=_BEST, linewidth=2.2, zorder=5)
         axes.annotate(
             f"trial {curve.number}",
@@ -152,7 +169,16 @@ def draw_parallel_coordinates(results: Results) -> Drawing | None:
     for position, column in enumerate(columns):
         axes.axvline(position, color=_INK, linewidth=0.6, zorder=0)
         for unit, text in _axis_labels(column):
-            axes.annotate(text, (position, unit), xytext=(3, 0), textcoords="offset points", fontsize=6.5, va="center")
+            axes.annotate(
+                text,
+                (position, unit),
+                xytext=(3, 0),
+                textcoords="offset points",
+                fontsize=7,
+                va="center",
+                zorder=6,
+                path_effects=_HALO,
+            )
     axes.set_xticks(range(len(columns)), [column.parameter.name for column in columns], rotation=30, ha="right")
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
@@ -179,7 +205,7 @@ def draw_importance(results: Results) -> Drawing | None:
     axes.spines["bottom"].set_visible(False)
     words = (
         f"Permutation importance in a random forest of {importance.trials} trials: "
-        f"{importance.names[0]} explains most of the differences. Trials of different lengths are compared as they are."
+        f"{importance.names[0]} explains most of the differences. What longer training explains is taken out."
     )
     return Drawing("importance", "What matters", words, figure)
 
