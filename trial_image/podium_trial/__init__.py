@@ -11,6 +11,11 @@ with podium_trial.start() as trial:
         trial.save(step, model)
 ```
 
+Report a step, then save it: the reports made so far are stored with the checkpoint, so that neither is lost. To save
+rarely, ask `trial.is_save_due(step, every=10)`. A framework that writes files itself gets a folder to fill,
+`with trial.checkpoint(step) as folder:`, and `restore` returns that folder. The run ends with exit code 0 at its target,
+and with 75 when it was asked to stop (SIGTERM); it resumes from its last checkpoint, or from the start without one.
+
 The script runs unchanged without Podium: parameters are then empty, reports are printed, and checkpoints go to
 ./checkpoints.
 """
