@@ -36,7 +36,7 @@ def test_malformed_manifest_is_refused_by_every_command_with_one_line_and_code_t
     for command in ("run", "validate", "estimate"):
         refused = podium(command, str(path), folder=tmp_path)
         assert refused.returncode == 2, refused
-        assert refused.stderr == "spec.maxTrials: should be greater than or equal to 1, got 0; correct it\n"
+        assert refused.stderr == "spec.maxTrials: should be greater than or equal to 1, got 0; raise it\n"
         assert refused.stdout == ""
     assert not (tmp_path / "podium-results").exists()
 

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from podium_contract.algorithms import SCHEDULERS, SEARCHES, algorithm_name
-from podium_contract.model import Model
+from podium_contract.model import MAX_COUNT, Model
 
 _NOT_SETTINGS = ("algorithm", "settings")
 
@@ -63,7 +63,7 @@ def _range(field: FieldInfo) -> str:
                 words.append(f">= {value}")
             case Gt(value):
                 words.append(f"> {value}")
-            case Le(value):
+            case Le(value) if value != MAX_COUNT:
                 words.append(f"<= {value}")
             case Lt(value):
                 words.append(f"< {value}")

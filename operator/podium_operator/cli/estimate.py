@@ -1,20 +1,32 @@
 """`podium estimate`: what an experiment will spend, and how many trials a time budget affords."""
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from podium_contract.algorithms import AshaScheduler, HalvingScheduler
+from podium_contract.algorithms import (
+    SCHEDULERS,
+    AshaScheduler,
+    HalvingScheduler,
+    MedianScheduler,
+    Scheduler,
+    algorithm_name,
+)
 from podium_contract.experiment import ExperimentSpec
 from podium_contract.manifest import load_experiment
 from podium_operator.cli.pace import SIMULATED_TRIALS, simulated_steps
 from podium_suggestion.rungs import Bracket, bracket_plan
 
+SIMULATED_STEPS = 27
+"""How often a simulated trial is judged at most."""
+_SCHEDULER: TypeAdapter[Scheduler] = TypeAdapter(Scheduler)
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -57,6 +69,7 @@ def command(
         f"{spec.scheduler.algorithm}: about {estimate.steps:.0f} {resource} for {estimate.trials} trials, "
         f"{estimate.full_steps} in full: {estimate.saved:.0%} saved"
     )
+    console.print(_comparison(spec, estimate))
     if isinstance(spec.scheduler, HalvingScheduler | AshaScheduler):
         bracket = _full_bracket(spec)
         console.print(
@@ -75,9 +88,45 @@ def command(
 def estimate_of(spec: ExperimentSpec) -> Estimate:
     """Return the expected spend of an experiment, by simulating its scheduler on made-up learning curves."""
     assert spec.scheduler.max is not None
+    coarse, scale = _coarsened(spec)
     sample = min(spec.max_trials, SIMULATED_TRIALS)
-    steps_per_trial = simulated_steps(spec, sample) / sample
+    steps_per_trial = simulated_steps(coarse, sample) / sample * scale
     return Estimate(spec.max_trials, steps_per_trial * spec.max_trials, spec.max_trials * spec.scheduler.max)
+
+
+def _coarsened(spec: ExperimentSpec) -> tuple[ExperimentSpec, float]:
+    """Return an experiment whose trials are judged not too often, and how many steps one of its steps stands for.
+
+    A ladder judges at its rungs only; median stopping judges at every step, and a thousand would take minutes to simulate.
+    """
+    scheduler = spec.scheduler
+    if not isinstance(scheduler, MedianScheduler) or scheduler.max <= SIMULATED_STEPS:
+        return spec, 1.0
+    scale = scheduler.max / SIMULATED_STEPS
+    interval = max(1, round(scheduler.settings.interval / scale))
+    coarse = scheduler.model_copy(
+        update={
+            "min": min(max(1, round(scheduler.min / scale)), SIMULATED_STEPS - 1),
+            "max": SIMULATED_STEPS,
+            "settings": scheduler.settings.model_copy(update={"interval": interval}),
+        }
+    )
+    return spec.model_copy(update={"scheduler": coarse}), scale
+
+
+def alternatives(spec: ExperimentSpec) -> list[ExperimentSpec]:
+    """Return the experiment under every scheduler, the own one as it is, others with its budgets and their defaults."""
+    own = spec.scheduler
+    specs = []
+    for name in map(algorithm_name, SCHEDULERS):
+        if name == own.algorithm:
+            specs.append(spec)
+            continue
+        bounds = {"max": own.max} if name == "none" else {"min": getattr(own, "min", 1), "max": own.max}
+        with contextlib.suppress(ValidationError):  # trained for one step only, there is nothing to judge early
+            other = _SCHEDULER.validate_python({"algorithm": name, "resource": own.resource, **bounds})
+            specs.append(spec.model_copy(update={"scheduler": other}))
+    return specs
 
 
 def trials_within(estimate: Estimate, seconds: float, step_seconds: float, parallelism: int) -> int:
@@ -91,6 +140,18 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise typer.BadParameter(f"a duration is a number with s, m, h or d, got '{text}'; write 90s, 30m or 2h")
     return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def _comparison(spec: ExperimentSpec, own: Estimate) -> Table:
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("scheduler")
+    for heading in (f"{spec.scheduler.resource}s", "saved"):
+        table.add_column(heading, justify="right")
+    for other in alternatives(spec):
+        estimate = own if other is spec else estimate_of(other)
+        name = other.scheduler.algorithm + (" (this one)" if other is spec else "")
+        table.add_row(name, f"{estimate.steps:.0f}", f"{estimate.saved:.0%}")
+    return table
 
 
 def _full_bracket(spec: ExperimentSpec) -> Bracket:

@@ -2,11 +2,11 @@
 
 import random
 
-from podium_contract.algorithms import RandomSearch
+from podium_contract.algorithms import MedianScheduler, RandomSearch
 from podium_contract.experiment import ExperimentSpec
 from podium_suggestion.study import Next, Study
 
-SIMULATED_TRIALS = 200
+SIMULATED_TRIALS = 100
 """Enough for the spend per trial to settle; more would only take longer."""
 
 
@@ -25,12 +25,13 @@ def simulated_steps(spec: ExperimentSpec, trials: int) -> int:
     )
     sign = -1.0 if objective.goal == "maximize" else 1.0
     milestones = {rung.budget for rung in study.advice.rungs}
+    judges_at_rungs = not isinstance(spec.scheduler, MedianScheduler)
     while (work := study.ask()) is not None:
         nature = random.Random(work.number)  # noqa: S311  (a simulation)
         asymptote, spread = nature.random(), nature.random()
         for step in range(work.from_step + 1, (work.target or 1) + 1):
-            if milestones and step not in milestones and step != work.target:
-                continue  # a ladder judges at its rungs only
+            if judges_at_rungs and step not in milestones and step != work.target:
+                continue  # nothing is decided here
             noise = random.Random(f"{work.number}/{step}").gauss(0.0, 0.02)  # noqa: S311
             ruling = study.tell(work.number, step, sign * (asymptote + spread / step**0.5 + noise))
             if ruling.next is not Next.CONTINUE:

@@ -1,13 +1,16 @@
 """`podium validate`: say what is wrong with manifests, or what they ask for."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from podium_contract.experiment import Experiment
+from podium_contract.algorithms import AshaScheduler, HalvingScheduler
+from podium_contract.experiment import Experiment, ExperimentSpec
 from podium_contract.manifest import ManifestError, load_experiment
+from podium_suggestion.rungs import rung_budgets
 
 EXIT_INVALID = 2
 
@@ -40,8 +43,21 @@ def summary(experiment: Experiment) -> str:
     objectives = ", ".join(f"{objective.goal} {objective.metric}" for objective in spec.objectives)
     scheduler = spec.scheduler.algorithm
     spend = "" if spec.scheduler.max is None else f" up to {spec.scheduler.resource} {spec.scheduler.max}"
+    if isinstance(spec.scheduler, HalvingScheduler | AshaScheduler):
+        ladder = rung_budgets(spec.scheduler.min, spec.scheduler.max, spec.scheduler.settings.reduction_factor)
+        spend += f" in {len(ladder)} rungs ({', '.join(map(str, ladder))})"
     return (
-        f"{experiment.metadata.name} is valid: {objectives} over {parameters}; "
+        f"{experiment.metadata.name} is valid: {objectives} over {parameters}, {_points(spec)}; "
         f"{spec.search.algorithm} × {scheduler}{spend}; "
         f"at most {spec.max_trials} trials, {spec.parallelism} at a time"
     )
+
+
+def _points(spec: ExperimentSpec) -> str:
+    """Return how large the space is: its points when all parameters are discrete, conditions left out of account."""
+    sizes = [parameter.lattice_size for parameter in spec.parameters]
+    continuous = sizes.count(None)
+    if continuous:
+        return f"{continuous} of them continuous"
+    points = math.prod(size for size in sizes if size is not None)
+    return f"{'at most ' if any(p.when for p in spec.parameters) else ''}{points} points"
