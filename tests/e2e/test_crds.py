@@ -50,7 +50,10 @@ CHANGES: dict[str, Any] = {
     "maxFailedTrials": 2,
     "activeDeadlineSeconds": 60,
     "suspend": True,
+    "podHistoryLimit": 3,
+    "ttlSecondsAfterFinished": 60,
 }
+FIELDS = sorted(field.alias or name for name, field in ExperimentSpec.model_fields.items())
 MUTABLE = {field.alias or name for name, field in ExperimentSpec.model_fields.items() if name in MUTABLE_FIELDS}
 KEPT = "kept"
 """The one experiment that the server stores; all others are dry runs."""
@@ -110,7 +113,7 @@ def test_rule_that_the_server_cannot_judge_is_marked_rightly(server: ApiServer, 
         assert server.refusal(case.manifest) is None
 
 
-@pytest.mark.parametrize("field", sorted(CHANGES))
+@pytest.mark.parametrize("field", FIELDS)
 def test_field_can_change_only_where_that_is_meant(server: ApiServer, field: str) -> None:
     refusal = server.edit_refusal(KEPT, {"spec": {field: CHANGES[field]}})
     if field in MUTABLE:
@@ -118,10 +121,6 @@ def test_field_can_change_only_where_that_is_meant(server: ApiServer, field: str
         return
     assert refusal is not None
     assert f"{field} cannot change once an experiment exists; restore it" in refusal
-
-
-def test_every_field_of_the_spec_is_among_the_changes() -> None:
-    assert {field.alias or name for name, field in ExperimentSpec.model_fields.items()} == CHANGES.keys()
 
 
 def test_same_spec_in_another_order_is_no_change(server: ApiServer) -> None:

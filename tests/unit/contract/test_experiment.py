@@ -27,6 +27,8 @@ CHANGES: dict[str, Any] = {
     "max_failed_trials": 2,
     "active_deadline_seconds": 60,
     "suspend": True,
+    "pod_history_limit": 3,
+    "ttl_seconds_after_finished": 60,
 }
 
 
