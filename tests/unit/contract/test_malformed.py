@@ -1,14 +1,19 @@
 """Malformed manifests, one per rule: each gives one fault with the field's path, the rule, the value and the remedy."""
 
+import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from builders.experiments import a_choice, a_float, a_manifest
+from builders.experiments import a_choice, a_float, a_manifest, a_scheduler, a_trial
 from builders.malformed import MALFORMED, Malformed, Manifest
-from podium_contract.manifest import Fault, ManifestError, load_experiment, parse_experiment
+from podium_contract.manifest import Fault, ManifestError, load_experiment, parse_experiment, validate_experiment
 
 
 def faults_in(manifest: Manifest | str) -> list[Fault]:
@@ -69,3 +74,39 @@ def test_truth_values_written_as_such_are_choices() -> None:
 
 def test_json_is_a_manifest_too() -> None:
     assert parse_experiment(json.dumps(a_manifest(parameters=[a_float()]))).metadata.name == "demo"
+
+
+def places_in(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    if path:
+        yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from places_in(item, (*path, key))
+
+
+RICH = a_manifest(
+    parameters=[a_choice(), a_float("lr", when={"optimizer": ["sgd"]})],
+    scheduler=a_scheduler(reductionFactor=3),
+    trial=a_trial("train", "${lr}", metrics={"source": "log", "format": "json"}, container="train"),
+)
+PLACES = list(places_in(RICH))
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(PLACES), ANYTHING)
+def test_anything_anywhere_is_an_experiment_or_a_fault_in_one_line(place: tuple[str | int, ...], value: object) -> None:
+    manifest = copy.deepcopy(RICH)
+    here: Any = manifest
+    for step in place[:-1]:
+        here = here[step]
+    here[place[-1]] = value
+    faults: list[Fault] = []
+    try:
+        validate_experiment(manifest)
+    except ManifestError as error:
+        faults = error.faults
+    assert all(fault.message and "\n" not in str(fault) for fault in faults)
