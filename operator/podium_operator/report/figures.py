@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from podium_contract.experiment import Objective
 from podium_contract.lifecycle import FINAL, Phase
@@ -150,7 +152,7 @@ def draw_curves(results: Results) -> Drawing | None:
 
 
 def draw_parallel_coordinates(results: Results) -> Drawing | None:
-    """Draw each configuration as a line through its parameters, coloured by value; gaps are inactive parameters."""
+    """Draw each configuration as a line through its parameters, coloured by value; dotted where it skips inactive ones."""
     spec = results.experiment.spec
     objective = spec.objectives[0]
     values = final_values(results, objective.metric)
@@ -163,9 +165,13 @@ def draw_parallel_coordinates(results: Results) -> Drawing | None:
     ranks = np.argsort(np.argsort(losses)) / max(len(losses) - 1, 1)
     figure, axes = _canvas(width=max(7.5, 1.05 * len(columns)))
     colours = mpl.colormaps["viridis"]
+    alpha = float(np.clip(30 / len(trials), 0.25, 0.8))
     for index in np.argsort(-ranks):
-        alpha = 0.9 if ranks[index] < 0.1 else 0.25
-        axes.plot(points[index], color=colours(ranks[index]), alpha=alpha, linewidth=1.0, marker=".", markersize=4)
+        style = {"color": colours(ranks[index]), "alpha": 0.9 if ranks[index] < 0.1 else alpha, "linewidth": 1.0}
+        active = np.flatnonzero(np.isfinite(points[index]))
+        axes.plot(points[index], marker=".", markersize=4, **style)
+        for left, right in _bridges(active):
+            axes.plot([left, right], points[index, [left, right]], linestyle=":", **style)
     for position, column in enumerate(columns):
         axes.axvline(position, color=_INK, linewidth=0.6, zorder=0)
         for unit, text in _axis_labels(column):
@@ -186,9 +192,10 @@ def draw_parallel_coordinates(results: Results) -> Drawing | None:
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), colours)
     bar = figure.colorbar(scale, ax=axes, fraction=0.025, pad=0.02, ticks=[0, 1])
     bar.ax.set_yticklabels(["best", "worst"])
-    return Drawing(
-        "parameters", "Configurations", "One line a trial, darker is better; gaps are inactive parameters.", figure
-    )
+    words = "One line a trial, darker is better."
+    if np.isnan(points).any():
+        words += " Dotted stretches skip parameters that are inactive."
+    return Drawing("parameters", "Configurations", words, figure)
 
 
 def draw_importance(results: Results) -> Drawing | None:
@@ -227,14 +234,19 @@ def draw_front(results: Results) -> Drawing | None:
         [across[n] for n in others], [up[n] for n in others], s=18, color="#999999", label="dominated or infeasible"
     )
     chosen = sorted((n for n in both if n in front), key=lambda n: across[n])
+    is_whole = len(spec.objectives) == 2
+    line = "o-" if is_whole else "o"  # seen from one side, a front of more dimensions is no line
     axes.plot(
-        [across[n] for n in chosen], [up[n] for n in chosen], "o-", color=_BEST, label="Pareto front", linewidth=1
+        [across[n] for n in chosen], [up[n] for n in chosen], line, color=_BEST, label="Pareto front", linewidth=1
     )
     for number in chosen:
         axes.annotate(str(number), (across[number], up[number]), xytext=(4, 4), textcoords="offset points", fontsize=7)
     _label(axes, _metric_label(first), _metric_label(second))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
-    return Drawing("front", "Pareto front", f"{len(chosen)} of {len(both)} trials are not dominated.", figure)
+    words = f"{len(chosen)} of {len(both)} trials are not dominated."
+    if not is_whole:
+        words += f" Seen by the first two of {len(spec.objectives)} objectives."
+    return Drawing("front", "Pareto front", words, figure)
 
 
 def draw_rungs(results: Results) -> Drawing | None:
@@ -271,6 +283,11 @@ _FIGURES: tuple[Callable[[Results], Drawing | None], ...] = (
     draw_parallel_coordinates,
     draw_importance,
 )
+
+
+def _bridges(active: NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Return the pairs of neighbours among active columns that have inactive ones between them."""
+    return [(int(left), int(right)) for left, right in pairwise(active) if right - left > 1]
 
 
 def _canvas(width: float = 7.5, height: float = 3.8) -> tuple[Figure, Axes]:

@@ -101,6 +101,22 @@ def test_several_objectives_have_a_front() -> None:
     )
 
 
+def test_front_of_three_objectives_is_told_to_be_a_view_and_has_no_line() -> None:
+    objectives = [an_objective("loss"), an_objective("latency"), an_objective("size")]
+    results = some_results(12, objectives=objectives, scheduler=IN_FULL)
+    (front,) = [drawing for drawing in drawings(results) if drawing.name == "front"]
+    assert front.words.endswith("Seen by the first two of 3 objectives.")
+    assert [line.get_linestyle() for line in front.figure.axes[0].get_lines()] == ["None"]
+
+
+def test_configurations_are_followed_across_inactive_parameters(results: Results) -> None:
+    (drawing,) = [drawing for drawing in drawings(results) if drawing.name == "parameters"]
+    dotted = [line for line in drawing.figure.axes[0].get_lines() if line.get_linestyle() == ":"]
+    drawn = final_values(results, "loss")
+    adam = [t for t in results.trials if t.number in drawn and t.parameters["optimizer"] == "adam"]
+    assert len(dotted) == len(adam) > 0, "from dropout to betas, over momentum"
+
+
 def test_nothing_run_yet_draws_nothing(tmp_path: Path) -> None:
     nothing = Results(an_experiment(), ())
     assert drawings(nothing) == []
