@@ -226,6 +226,10 @@ class ExperimentSpec(Model):
     """The longest the experiment may take, pauses included."""
     suspend: StrictBool = False
     """true checkpoints and frees everything; false resumes."""
+    pod_history_limit: Annotated[StrictInt, Field(ge=0, le=1000)] = 10
+    """How many ended pods are kept, latest first, so that their logs can be read."""
+    ttl_seconds_after_finished: Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)] | None = None
+    """When to delete the experiment, with its trials, pods and claim, after its end; absent: never."""
     trial: TrialSpecTemplate
 
     @field_validator("parameters")
@@ -279,7 +283,17 @@ class ExperimentSpec(Model):
         return list(dict.fromkeys(metrics + [constraint.metric for constraint in self.constraints]))
 
 
-MUTABLE_FIELDS = frozenset({"max_trials", "parallelism", "max_failed_trials", "active_deadline_seconds", "suspend"})
+MUTABLE_FIELDS = frozenset(
+    {
+        "max_trials",
+        "parallelism",
+        "max_failed_trials",
+        "active_deadline_seconds",
+        "suspend",
+        "pod_history_limit",
+        "ttl_seconds_after_finished",
+    }
+)
 """What may change while an experiment lives; every other field of the spec decides what earlier trials mean."""
 
 

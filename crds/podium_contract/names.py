@@ -55,6 +55,11 @@ def checkpoint_folder(number: int) -> str:
     return f"trials/{number:05d}"
 
 
+def checkpoint_root(experiment: str, uid: str) -> str:
+    """Return the folder of an experiment's checkpoints on a volume that it shares with others."""
+    return f"{experiment}-{uid}"
+
+
 def claim_name(experiment: str) -> str:
     """Return the name of the PersistentVolumeClaim made for an experiment."""
     return f"{experiment}-checkpoints"

@@ -36,13 +36,15 @@ class Inbox:
         self._waiting: list[Observation] = []
         self._handed_out = 0
 
-    def take(self, observations: Iterable[Observation]) -> None:
-        """Take in what was read; what is known already is dropped."""
+    def take(self, observations: Iterable[Observation]) -> bool:
+        """Take in what was read; what is known already is dropped. Answers whether anything was new."""
+        known = len(self._waiting)
         for observation in observations:
             key = (observation.attempt, observation.step)
             if self._sequences.get(key, -1) < observation.sequence:
                 self._sequences[key] = observation.sequence
                 self._waiting.append(observation)
+        return len(self._waiting) > known
 
     def hand_out(self) -> tuple[Observation, ...]:
         """Return everything that waits to be acknowledged."""

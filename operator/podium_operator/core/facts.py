@@ -88,7 +88,7 @@ class Tally:
 
 @dataclass
 class World:
-    """What a backend knows of one experiment. Backends write it through `put_trial`; everybody else reads."""
+    """What a backend knows of one experiment. Backends write it by `put_trial` and `forget_trial`; everybody else reads."""
 
     experiment: Experiment
     trials: dict[int, Trial] = field(default_factory=dict)
@@ -96,6 +96,8 @@ class World:
     """The latest run of each trial, by trial number."""
     reports: dict[int, tuple[Observation, ...]] = field(default_factory=dict)
     """Reports that arrived since the last completed pass, by trial number."""
+    forgotten: int = 0
+    """How many trials were deleted under way; the advisor hears of it when it is shown all that are left."""
     _counts: dict[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
     _seconds: float = 0.0
     _gpu_seconds: float = 0.0
@@ -111,6 +113,13 @@ class World:
             self._attention.add(number)
         else:
             self._attention.discard(number)
+
+    def forget_trial(self, number: int) -> None:
+        """Leave out a trial that somebody has deleted."""
+        if number in self.trials:
+            self._account(self.trials.pop(number), -1)
+            self._attention.discard(number)
+            self.forgotten += 1
 
     @property
     def attention(self) -> list[int]:

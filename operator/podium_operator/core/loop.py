@@ -34,6 +34,7 @@ class Loop:
         self._told: dict[int, TrialFacts] = {}
         self._ruled: set[int] = set()
         self._has_introduced_itself = False
+        self._forgotten = 0
 
     async def step(self) -> Pass:
         """Make one pass. Raises BackendError when an action fails; the next pass plans what is left again."""
@@ -50,8 +51,9 @@ class Loop:
         return Pass(world, advice, plan)
 
     async def _consult(self, world: World, now: datetime) -> Advice:
+        is_complete = not self._has_introduced_itself or world.forgotten != self._forgotten
         try:
-            return await self._ask(world, now, complete=not self._has_introduced_itself)
+            return await self._ask(world, now, complete=is_complete)
         except UnknownExperimentError:
             return await self._ask(world, now, complete=True)
 
@@ -61,7 +63,7 @@ class Loop:
         advice = await self._advisor.advise(full if complete else self._news_of(full))
         self._ruled = {verdict.trial for verdict in advice.verdicts}
         self._told = {facts.number: _without_reports(facts) for facts in full.facts}
-        self._has_introduced_itself = True
+        self._has_introduced_itself, self._forgotten = True, world.forgotten
         return advice
 
     def _news_of(self, request: AdviceRequest) -> AdviceRequest:

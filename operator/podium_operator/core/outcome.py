@@ -94,6 +94,14 @@ def has_ended(status: ExperimentStatus) -> bool:
     return is_true(status.conditions, ConditionType.COMPLETE) or is_true(status.conditions, ConditionType.FAILED)
 
 
+def is_expired(experiment: Experiment, now: datetime) -> bool:
+    """Answer whether an experiment has been over for its time to live."""
+    limit, ended = experiment.spec.ttl_seconds_after_finished, experiment.status.completion_time
+    if limit is None or ended is None or not has_ended(experiment.status):
+        return False
+    return now - ended >= timedelta(seconds=limit)
+
+
 def announcements_of(old: ExperimentStatus, new: ExperimentStatus) -> list[Announce]:
     """Return what to tell people about the conditions that changed."""
     announcements = []

@@ -143,10 +143,21 @@ def _take_in_run(draft: Draft, number: int, stop: Stop | None) -> None:
         resource, target = draft.spec.scheduler.resource, trial.target
         course = f"{resource} {status.step} to {target}" if target else "until it ends"
         draft.apply(number, Ruling(Event.START, Reason.STARTED, f"run {run.attempt} trains, {course}"), **began)
+    if run.state is RunState.WAITING and run.waiting_reason is not None:
+        _tell_what_it_waits_for(draft, trial, run.waiting_reason, run.waiting)
     if run.state is RunState.ENDED:
         ruling = ruling_of(draft.spec, trial, run, stop, draft.now)
         if ruling is not None:
             _account_for_end(draft, trial, run, ruling)
+
+
+def _tell_what_it_waits_for(draft: Draft, trial: Trial, reason: Reason, message: str) -> None:
+    """Show a fault that time may mend; the trial's deadline says for how long it may."""
+    if trial.status.reason != reason:
+        draft.announcements.append(Announce(reason, message, trial.spec.number, warning=True))
+    waits = Condition(type=ConditionType.RUNNING, status="False", reason=reason, message=message)
+    conditions, _ = set_condition(trial.status.conditions, waits, draft.now)
+    draft.write(trial, reason=reason, message=message, conditions=conditions)
 
 
 def _account_for_end(draft: Draft, trial: Trial, run: Run | None, ruling: Ruling) -> None:

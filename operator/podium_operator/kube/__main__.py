@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 from aiohttp import web
 
@@ -32,20 +34,34 @@ async def run(settings: Settings) -> None:
     metrics = Metrics()
     server = await _serve(metrics, settings.port)
     advisor = HttpAdvisor(settings.suggestion_url, settings.token_file)
+    lease = (settings.lease_namespace, settings.lease_name, settings.identity)
     try:
         async with KubernetesApi() as api:
-            operator = Operator(api, advisor, metrics)
-            await api.acquire_lease(settings.lease_namespace, settings.lease_name, settings.identity)
+            await api.acquire_lease(*lease)
             metrics.lead(is_leading=True)
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(watch(operator, settings.namespaces))
-                    tasks.create_task(api.hold_lease(settings.lease_namespace, settings.lease_name, settings.identity))
+                await _act(Operator(api, advisor, metrics), settings.namespaces, api.hold_lease(*lease))
             finally:
-                await operator.close()
+                await api.release_lease(*lease)
     finally:
         await advisor.close()
         await server.cleanup()
+
+
+async def _act(operator: Operator, namespaces: tuple[str, ...], holding: Coroutine[Any, Any, None]) -> None:
+    """Look after experiments until a signal ends the watch, or another replica has taken the lease."""
+    watching, holds = asyncio.create_task(watch(operator, namespaces)), asyncio.create_task(holding)
+    try:
+        await asyncio.wait({watching, holds}, return_when=asyncio.FIRST_COMPLETED)
+        if not watching.done():
+            holds.result()
+            sys.exit("another replica acts now")
+        watching.result()
+    finally:
+        for task in (watching, holds):
+            task.cancel()
+        await asyncio.gather(watching, holds, return_exceptions=True)
+        await operator.close()
 
 
 async def _serve(metrics: Metrics, port: int) -> web.AppRunner:

@@ -1,32 +1,41 @@
-"""The Kubernetes API as Podium uses it: the only file that imports the client. JSON in and out."""
+"""The Kubernetes API as Podium uses it: the only file that imports the client. JSON in and out.
+
+Requests are written out as paths. The client's generated methods turn every answer into objects, which costs more than all
+the rest of a pass, and refuse what the API server takes.
+"""
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
+import aiohttp
 from kubernetes.aio import client, config
-from kubernetes.aio.dynamic import DynamicClient
 
-from podium_contract.names import GROUP, LABEL_EXPERIMENT, MANAGED_BY, VERSION
+from podium_contract.names import GROUP, LABEL_EXPERIMENT_UID, MANAGED_BY, VERSION
+from podium_operator.kube.lease import LEASE_SECONDS, holder_of, taken
+from podium_operator.kube.logs import MAX_PIECE_BYTES
 
 Json = dict[str, Any]
 
-LEASE_SECONDS = 15
-"""How long a replica that fell silent still counts as the one that acts."""
+REQUEST_SECONDS = 15.0
+"""An API server that has not answered by then is as good as away."""
+PAGE_SIZE = 500
 
-_MERGE = "application/merge-patch+json"
-_CONFLICT, _NOT_FOUND, _INVALID, _FORBIDDEN = 409, 404, 422, 403
+_JSON, _MERGE = "application/json", "application/merge-patch+json"
+_NOT_FOUND, _CONFLICT = 404, 409
+_OURS = f"/apis/{GROUP}/{VERSION}"
 
 
 class KubernetesError(RuntimeError):
-    """The API server refused, or did not answer; `is_final` says whether asking again is pointless."""
+    """The API server refused, or did not answer (status 0)."""
 
-    def __init__(self, message: str, *, is_final: bool) -> None:
+    def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
-        self.is_final = is_final
+        self.status = status
 
 
 class KubernetesApi:
@@ -38,9 +47,6 @@ class KubernetesApi:
         except config.ConfigException:
             await config.load_kube_config()
         self._client = client.ApiClient()
-        self._dynamic = await DynamicClient(self._client)
-        self._core = client.CoreV1Api(self._client)
-        self._custom = client.CustomObjectsApi(self._client)
         return self
 
     async def __aexit__(
@@ -50,58 +56,69 @@ class KubernetesApi:
 
     # --- reading
 
-    async def trials_of(self, namespace: str, experiment: str) -> list[Json]:
+    async def experiment(self, namespace: str, name: str) -> Json | None:
+        """Return an Experiment as it is now; None when it is gone."""
+        return await self._unless_gone("GET", _of_ours(namespace, "experiments", name))
+
+    async def trials_of(self, namespace: str, experiment_uid: str) -> list[Json]:
         """Return an experiment's Trials, as they are now."""
-        answer = await self._custom.list_namespaced_custom_object(
-            GROUP, VERSION, namespace, "trials", label_selector=f"{LABEL_EXPERIMENT}={experiment}"
-        )
-        return list(answer["items"])
+        return [item async for item in self._list(_of_ours(namespace, "trials"), experiment_uid)]
 
-    async def pods_of(self, namespace: str, experiment: str) -> list[Json]:
+    async def pods_of(self, namespace: str, experiment_uid: str) -> list[Json]:
         """Return an experiment's pods, as they are now."""
-        answer = await self._core.list_namespaced_pod(namespace, label_selector=f"{LABEL_EXPERIMENT}={experiment}")
-        return [self._json(pod) for pod in answer.items]
+        return [item async for item in self._list(_of_core(namespace, "pods"), experiment_uid)]
 
-    async def log_of(self, namespace: str, pod: str, container: str) -> str:
-        """Return what a pod's container has printed so far; empty while it has no log."""
+    async def log_of(self, namespace: str, pod: str, container: str, since: str | None) -> str:
+        """Return what a container has printed since a moment (of its own time stamps), each line with its time stamp.
+
+        Empty while there is no log. The moment is taken to the second, so lines may come again.
+        """
+        query = [("container", container), ("timestamps", "true"), ("limitBytes", str(MAX_PIECE_BYTES))]
+        if since is not None:
+            query.append(("sinceTime", since))
         try:
-            text: str = await self._core.read_namespaced_pod_log(pod, namespace, container=container)
-        except client.ApiException:
+            text = await self._ask("GET", f"{_of_core(namespace, 'pods', pod)}/log", query=query)
+        except KubernetesError:
             return ""
-        return text or ""
+        return text.decode(errors="replace")
 
     # --- writing: what exists already is left as it is, and what is gone already is gone
 
-    async def create_trial(self, namespace: str, trial: Json) -> Json | None:
-        """Create a Trial; None when there is one of its name."""
-        create = self._custom.create_namespaced_custom_object(GROUP, VERSION, namespace, "trials", trial)
-        created: Json | None = await self._created(create)
-        return created
+    async def create_trial(self, namespace: str, trial: Json) -> Json:
+        """Create a Trial, and return it as it is: with what was there before when there is one of its name."""
+        return await self._create(_of_ours(namespace, "trials"), trial)
 
-    async def create_pod(self, namespace: str, pod: Json) -> Json | None:
-        """Create a pod; None when there is one of its name. A refusal by admission is final."""
-        # Not through the typed client: it refuses what the API server takes, a quantity that is a number for one.
-        pods = await self._dynamic.resources.get(api_version="v1", kind="Pod")
-        created = await self._created(pods.create(body=pod, namespace=namespace))
-        body: Json | None = None if created is None else created.to_dict()
-        return body
+    async def create_pod(self, namespace: str, pod: Json) -> Json:
+        """Create a pod, and return it as it is: with what was there before when there is one of its name."""
+        return await self._create(_of_core(namespace, "pods"), pod)
 
-    async def create_claim(self, namespace: str, claim: Json) -> None:
-        await self._created(self._core.create_namespaced_persistent_volume_claim(namespace, claim))
+    async def create_claim(self, namespace: str, claim: Json) -> Json:
+        """Create a PersistentVolumeClaim, and return the one of its name as it is."""
+        return await self._create(_of_core(namespace, "persistentvolumeclaims"), claim)
 
-    async def write_status(self, namespace: str, plural: str, name: str, status: Json) -> Json | None:
-        """Merge a status; returns the object, or None when it is gone."""
-        patch = self._custom.patch_namespaced_custom_object_status(
-            GROUP, VERSION, namespace, plural, name, {"status": status}, _content_type=_MERGE
+    async def write_status(
+        self, namespace: str, plural: str, name: str, status: Json, version: str | None = None
+    ) -> Json | None:
+        """Merge a status; returns the object, or None when it is gone.
+
+        With a version it is refused when somebody else has written the object since.
+        """
+        patch: Json = {"status": status, **({"metadata": {"resourceVersion": version}} if version else {})}
+        return await self._unless_gone(
+            "PATCH", f"{_of_ours(namespace, plural, name)}/status", patch, content_type=_MERGE
         )
-        written: Json | None = await self._unless_gone(patch)
-        return written
 
-    async def patch_pod(self, namespace: str, name: str, patch: Json) -> None:
-        await self._unless_gone(self._core.patch_namespaced_pod(name, namespace, patch, _content_type=_MERGE))
+    async def patch_pod(self, namespace: str, name: str, patch: Json) -> Json | None:
+        """Merge a patch into a pod; returns the pod, or None when it is gone."""
+        return await self._unless_gone("PATCH", _of_core(namespace, "pods", name), patch, content_type=_MERGE)
 
     async def delete_pod(self, namespace: str, name: str) -> None:
-        await self._unless_gone(self._core.delete_namespaced_pod(name, namespace))
+        await self._unless_gone("DELETE", _of_core(namespace, "pods", name))
+
+    async def delete_experiment(self, namespace: str, name: str, uid: str) -> None:
+        """Delete an Experiment with all that belongs to it; another one of its name stays."""
+        with suppress(KubernetesError):
+            await self._unless_gone("DELETE", _of_ours(namespace, "experiments", name), {"preconditions": {"uid": uid}})
 
     async def emit(self, about: Json, reason: str, message: str, *, warning: bool) -> None:
         """Write an Event about an object; one that cannot be written is only news lost."""
@@ -119,82 +136,143 @@ class KubernetesApi:
             "lastTimestamp": now,
             "count": 1,
         }
-        with suppress(client.ApiException):
-            await self._core.create_namespaced_event(namespace, event)
+        with suppress(KubernetesError):
+            await self._json("POST", _of_core(namespace, "events"), event)
 
     # --- the lease: of several replicas, one acts
 
     async def acquire_lease(self, namespace: str | None, name: str, identity: str) -> None:
         """Return once this process holds the lease; at once when there is none to hold."""
-        while namespace is not None and not await self._renew_lease(namespace, name, identity):  # noqa: ASYNC110
+        while namespace is not None and not await self._take_lease(namespace, name, identity):  # noqa: ASYNC110
             await asyncio.sleep(LEASE_SECONDS / 4)  # no event of ours tells when another lets go
 
     async def hold_lease(self, namespace: str | None, name: str, identity: str) -> None:
-        """Renew the lease for as long as it can be; raises KubernetesError when another process has taken it."""
-        while namespace is not None:
+        """Renew the lease for as long as it can be; returns when another process has taken it, and never without one."""
+        if namespace is None:
+            await asyncio.Event().wait()
+            return
+        while True:
             await asyncio.sleep(LEASE_SECONDS / 3)
             try:
-                held = await self._renew_lease(namespace, name, identity)
-            except (client.ApiException, OSError, TimeoutError):
+                if not await self._take_lease(namespace, name, identity):
+                    return
+            except KubernetesError:
                 continue  # the API server is away for everybody; whoever comes first afterwards holds it
-            if not held:
-                raise KubernetesError("another replica acts now", is_final=True)
 
-    async def _renew_lease(self, namespace: str, name: str, identity: str) -> bool:
+    async def release_lease(self, namespace: str | None, name: str, identity: str) -> None:
+        """Let another process take the lease at once."""
+        if namespace is None:
+            return
+        with suppress(KubernetesError):
+            lease = await self._json("GET", _lease(namespace, name))
+            if lease["spec"].get("holderIdentity") == identity:
+                free = {**lease, "spec": {**lease["spec"], "holderIdentity": ""}}
+                await self._json("PUT", _lease(namespace, name), free)
+
+    async def _take_lease(self, namespace: str, name: str, identity: str) -> bool:
         """Try to take or renew the lease; answers whether this process holds it."""
         now = datetime.now(UTC)
-        spec = {
-            "holderIdentity": identity,
-            "leaseDurationSeconds": LEASE_SECONDS,
-            "renewTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        }
-        leases = client.CoordinationV1Api(self._client)
+        lease = await self._unless_gone("GET", _lease(namespace, name))
         try:
-            lease = self._json(await leases.read_namespaced_lease(name, namespace))
-        except client.ApiException as fault:
-            if fault.status != _NOT_FOUND:
-                raise
-            body = {"metadata": {"name": name, "namespace": namespace}, "spec": spec}
-            return await self._created(leases.create_namespaced_lease(namespace, body)) is not None
-        held = lease["spec"]
-        if held.get("holderIdentity") not in (None, "", identity) and held.get("renewTime"):
-            age = now - datetime.fromisoformat(held["renewTime"])
-            if age.total_seconds() < LEASE_SECONDS:
+            if lease is None:
+                new = {"metadata": {"name": name, "namespace": namespace}, "spec": taken({}, identity, now)}
+                await self._json("POST", _lease(namespace), new)
+                return True
+            if holder_of(lease["spec"], now) not in (None, identity):
                 return False
-        try:
-            await leases.replace_namespaced_lease(name, namespace, {**lease, "spec": {**held, **spec}})
-        except client.ApiException as fault:
+            mine = {**lease, "spec": taken(lease["spec"], identity, now)}
+            await self._json("PUT", _lease(namespace, name), mine)
+        except KubernetesError as fault:
             if fault.status == _CONFLICT:
                 return False
             raise
         return True
 
-    # --- faults
+    # --- requests
 
-    async def _created(self, call: Any) -> Any:
-        try:
-            return await call
-        except client.ApiException as fault:
-            if fault.status == _CONFLICT:
-                return None
-            raise _error(fault) from fault
+    async def _list(self, path: str, experiment_uid: str) -> AsyncIterator[Json]:
+        query = [("labelSelector", f"{LABEL_EXPERIMENT_UID}={experiment_uid}"), ("limit", str(PAGE_SIZE))]
+        token: str | None = ""
+        while token is not None:
+            page = await self._json("GET", path, query=[*query, *([("continue", token)] if token else [])])
+            for item in page["items"]:
+                yield item
+            token = page["metadata"].get("continue") or None
 
-    async def _unless_gone(self, call: Any) -> Any:
+    async def _create(self, path: str, body: Json) -> Json:
         try:
-            return await call
-        except client.ApiException as fault:
+            return await self._json("POST", path, body)
+        except KubernetesError as fault:
+            if fault.status != _CONFLICT:
+                raise
+        return await self._json("GET", f"{path}/{body['metadata']['name']}")
+
+    async def _unless_gone(
+        self, verb: str, path: str, body: Json | None = None, content_type: str = _JSON
+    ) -> Json | None:
+        try:
+            return await self._json(verb, path, body, content_type=content_type)
+        except KubernetesError as fault:
             if fault.status == _NOT_FOUND:
                 return None
-            raise _error(fault) from fault
+            raise
 
-    def _json(self, model: Any) -> Json:
-        data: Json = self._client.sanitize_for_serialization(model)
-        return data
+    async def _json(
+        self,
+        verb: str,
+        path: str,
+        body: Json | None = None,
+        query: list[tuple[str, str]] | None = None,
+        content_type: str = _JSON,
+    ) -> Json:
+        answer: Json = json.loads(await self._ask(verb, path, body, query, content_type))
+        return answer
+
+    async def _ask(
+        self,
+        verb: str,
+        path: str,
+        body: Json | None = None,
+        query: list[tuple[str, str]] | None = None,
+        content_type: str = _JSON,
+    ) -> bytes:
+        request = await self._client.param_serialize(
+            verb,
+            path,
+            query_params=query or [],
+            header_params={"Accept": "application/json, */*", "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                response = await self._client.call_api(*request)
+                answer: bytes = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as fault:
+            raise KubernetesError(f"the API server does not answer: {fault!r}") from fault
+        if response.status >= 400:
+            raise KubernetesError(f"the API server refuses: {_message(answer)}", response.status)
+        return answer
 
 
-def _error(fault: Any) -> KubernetesError:
+def _message(answer: bytes) -> str:
     try:
-        message = json.loads(fault.body)["message"]
+        return str(json.loads(answer)["message"])
     except (ValueError, KeyError, TypeError):
-        message = str(fault.reason)
-    return KubernetesError(f"the API server refuses: {message}", is_final=fault.status in (_INVALID, _FORBIDDEN, 400))
+        return answer.decode(errors="replace")[:500]
+
+
+def _of_ours(namespace: str, plural: str, name: str | None = None) -> str:
+    return _path(_OURS, namespace, plural, name)
+
+
+def _of_core(namespace: str, plural: str, name: str | None = None) -> str:
+    return _path("/api/v1", namespace, plural, name)
+
+
+def _lease(namespace: str, name: str | None = None) -> str:
+    return _path("/apis/coordination.k8s.io/v1", namespace, "leases", name)
+
+
+def _path(group: str, namespace: str, plural: str, name: str | None) -> str:
+    return f"{group}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")

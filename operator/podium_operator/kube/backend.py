@@ -1,21 +1,22 @@
 """The Kubernetes backend: every trial's run a pod, every record an object of the API server.
 
 It keeps a copy of one experiment's Trials and pods. The copy begins with a listing and follows watch events, which may come
-late, twice or out of order: an older version of an object never replaces a newer one.
+late, twice or out of order: an older version of an object never replaces a newer one. Events wait until the next pass, so
+that the world does not change under a pass; what the pass itself does is known at once.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import httpx
 
 from podium_contract.conditions import Reason
-from podium_contract.experiment import Experiment, ExperimentStatus, LogMetrics, PrometheusMetrics, SdkMetrics
-from podium_contract.names import LABEL_ATTEMPT, LABEL_TRIAL, experiment_key
+from podium_contract.experiment import Experiment, ExperimentStatus
+from podium_contract.names import LABEL_TRIAL, experiment_key
 from podium_contract.template import trial_container
 from podium_contract.trial import Trial, TrialStatus
 from podium_operator.core.actions import (
@@ -31,53 +32,57 @@ from podium_operator.core.actions import (
 from podium_operator.core.facts import End, EndKind, Run, RunState, World
 from podium_operator.core.ports import BackendError
 from podium_operator.kube.api import Json, KubernetesApi, KubernetesError
-from podium_operator.kube.pods import (
-    claim_of,
-    owner_reference,
-    pod_of,
-    run_of,
-    stop_patch,
-    termination_message_of,
-)
+from podium_operator.kube.faults import Refusal, refusal_of
+from podium_operator.kube.pods import claim_of, is_owned_by, pod_of, stop_patch, trial_body_of
+from podium_operator.kube.runs import attempt_of, is_terminal, run_of
+from podium_operator.kube.scraper import LivePod, Scraper
 from podium_operator.metrics import Metrics
-from podium_operator.metrics_sources import LogReader, Reader, final_reports, reader_for
-from podium_operator.scraping import SCRAPE_TIMEOUT_SECONDS, Inbox, fetch_page
+from podium_operator.metrics_sources import reader_for
 
-SCRAPE_INTERVAL_SECONDS = 5.0
+_SETTLING_SECONDS = 0.05
+"""News comes in bursts: one pass takes in what comes so soon after the first."""
+_GONE = 2**64
+"""A version later than any: what is gone stays gone."""
 
 
-@dataclass
-class LivePod:
-    """A trial's latest pod, and what has been read of its metrics."""
+@dataclass(frozen=True)
+class _Refused:
+    """A run without a pod: the API server would not have it, for good or for now."""
 
-    pod: Json
-    reader: Reader
-    inbox: Inbox = field(default_factory=Inbox)
-    log_length: int = 0
-    is_read_to_the_end: bool = False
+    order: StartRun
+    run: Run
+    tried: datetime
 
 
 class KubeBackend:
     """Runs one experiment's trials as pods."""
 
     def __init__(
-        self, experiment: Experiment, api: KubernetesApi, clock: Callable[[], datetime], metrics: Metrics
+        self,
+        experiment: Experiment,
+        api: KubernetesApi,
+        client: httpx.AsyncClient,
+        clock: Callable[[], datetime],
+        metrics: Metrics,
     ) -> None:
         self._api = api
-        self._own_metrics = metrics
-        self._changed_at: float | None = None
         self._clock = clock
+        self._own_metrics = metrics
         self._world = World(experiment)
+        self._source = experiment.spec.trial.metrics
         self._container = trial_container(experiment.spec.trial.template, experiment.spec.trial.container)["name"]
+        self._scraper = Scraper(self._source, self._container, api, client, metrics)
+        self._scraping: asyncio.Task[None] | None = None
         self._pods: dict[int, LivePod] = {}
-        self._refused: dict[int, Run] = {}
-        """Runs whose pods the API server refused: ended before they began."""
+        """The latest pod of each trial whose end is not accounted for."""
+        self._kept: dict[str, str] = {}
+        """Ended pods that are kept for their logs, oldest first: when each was made, by name."""
+        self._refused: dict[int, _Refused] = {}
         self._versions: dict[str, int] = {}
-        self._removed: set[str] = set()
+        self._news: list[Callable[[], None]] = []
         self._changed = asyncio.Event()
-        self._last_scrape: datetime | None = None
+        self._changed_at: float | None = None
         self._has_claim = False
-        self._client = httpx.AsyncClient(timeout=SCRAPE_TIMEOUT_SECONDS, trust_env=False)
 
     @property
     def key(self) -> str:
@@ -85,47 +90,47 @@ class KubeBackend:
         return experiment_key(metadata.namespace, metadata.name, metadata.uid)
 
     async def open(self) -> None:
-        """List what exists: watch events that came before are contained in it, later ones follow."""
+        """List what exists. Called again, it finds what the watch has missed."""
         metadata = self._world.experiment.metadata
-        for trial in await self._api.trials_of(metadata.namespace, metadata.name):
-            self.see_trial(trial)
-        for pod in await self._api.pods_of(metadata.namespace, metadata.name):
-            self.see_pod(pod)
+        self._take_in_news()
+        trials = await self._api.trials_of(metadata.namespace, metadata.uid)
+        pods = await self._api.pods_of(metadata.namespace, metadata.uid)
+        experiment = await self._api.experiment(metadata.namespace, metadata.name)
+        if experiment is not None and experiment["metadata"]["uid"] == metadata.uid and self._is_news(experiment):
+            self._world.experiment = Experiment.model_validate(_known_fields(experiment))
+        for trial in trials:
+            self._take_in_trial(trial)
+        for number in self._world.trials.keys() - {trial["spec"]["number"] for trial in trials}:
+            self._world.forget_trial(number)
+        for pod in pods:
+            self._take_in_pod(pod)
+        listed = {pod["metadata"]["name"] for pod in pods}
+        for live in self._pods.values():
+            live.is_gone = live.is_gone or live.pod["metadata"]["name"] not in listed
+        self._kept = {name: made for name, made in self._kept.items() if name in listed}
+        if self._scraping is None:
+            self._scraping = asyncio.create_task(self._scraper.run(self._running_pods, self._note_change))
 
     async def close(self) -> None:
-        await self._client.aclose()
+        if self._scraping is not None:
+            self._scraping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._scraping
 
     # --- what the watch tells
 
-    def see_experiment(self, experiment: Experiment) -> None:
-        """Take over the spec; the status is this process's own."""
-        known = self._world.experiment
-        self._world.experiment = known.model_copy(update={"spec": experiment.spec, "metadata": experiment.metadata})
-        self._note_change()
+    def see_experiment(self, body: Json, changed: Experiment | None) -> None:
+        """Take over the spec, where it has changed, at the next pass; the status is this process's own."""
+        self._hear(lambda: self._take_in_experiment(body, changed))
 
     def see_trial(self, body: Json, *, deleted: bool = False) -> None:
-        if deleted or not self._is_news(body):
-            return  # a Trial that a person deleted is forgotten when the operator starts next
-        self._world.put_trial(Trial.model_validate(_known_fields(body)))
-        self._note_change()
+        self._hear(lambda: self._lose_trial(body) if deleted else self._take_in_trial(body))
 
     def see_pod(self, body: Json, *, deleted: bool = False) -> None:
-        labels, name = body["metadata"]["labels"], body["metadata"]["name"]
-        number, attempt = int(labels[LABEL_TRIAL]), int(labels[LABEL_ATTEMPT])
-        live = self._pods.get(number)
-        if deleted:
-            if live is not None and live.pod["metadata"]["name"] == name:
-                del self._pods[number]
-            self._note_change()
-            return
-        if name in self._removed or not self._is_news(body):
-            return
-        if live is None or int(live.pod["metadata"]["labels"][LABEL_ATTEMPT]) < attempt:
-            trial = self._world.trials.get(number)
-            step = trial.status.step if trial else 0
-            self._pods[number] = LivePod(body, reader_for(self._metrics, attempt, after_step=step))
-        elif live.pod["metadata"]["name"] == name:
-            live.pod = body
+        self._hear(lambda: self._lose_pod(body) if deleted else self._take_in_pod(body))
+
+    def _hear(self, news: Callable[[], None]) -> None:
+        self._news.append(news)
         self._note_change()
 
     def _note_change(self) -> None:
@@ -133,16 +138,69 @@ class KubeBackend:
         self._changed_at = self._changed_at or time.monotonic()
         self._changed.set()
 
+    def _take_in_news(self) -> None:
+        news, self._news = self._news, []
+        for take_in in news:
+            take_in()
+
+    def _take_in_experiment(self, body: Json, changed: Experiment | None) -> None:
+        if not self._is_news(body):
+            return
+        known = self._world.experiment
+        if changed is not None:
+            self._world.experiment = changed.model_copy(update={"status": known.status})
+            return
+        metadata = known.metadata.model_copy(update={"resource_version": body["metadata"]["resourceVersion"]})
+        self._world.experiment = known.model_copy(update={"metadata": metadata})
+
+    def _take_in_trial(self, body: Json) -> None:
+        if self._is_news(body):
+            self._world.put_trial(Trial.model_validate(_known_fields(body)))
+
+    def _lose_trial(self, body: Json) -> None:
+        self._versions[body["metadata"]["uid"]] = _GONE
+        self._world.forget_trial(body["spec"]["number"])
+
+    def _take_in_pod(self, body: Json) -> None:
+        if not self._is_news(body):
+            return
+        number, attempt, name = _number_of(body), attempt_of(body), body["metadata"]["name"]
+        live, trial = self._pods.get(number), self._world.trials.get(number)
+        if live is not None and live.pod["metadata"]["name"] == name:
+            live.pod = body
+        elif trial is not None and attempt <= trial.status.ended_attempt and is_terminal(body):
+            self._kept[name] = body["metadata"]["creationTimestamp"]
+        elif live is None or attempt_of(live.pod) < attempt:
+            step = trial.status.step if trial is not None else 0
+            self._pods[number] = LivePod(
+                body, trial.metadata.name if trial is not None else name, reader_for(self._source, attempt, step)
+            )
+
+    def _lose_pod(self, body: Json) -> None:
+        """A pod is gone: of a run that is not accounted for, its last sight is how it ended."""
+        name, live = body["metadata"]["name"], self._pods.get(_number_of(body))
+        self._versions[body["metadata"]["uid"]] = _GONE
+        self._kept.pop(name, None)
+        if live is not None and live.pod["metadata"]["name"] == name:
+            live.pod, live.is_gone = body, True
+
     # --- the backend's protocol
 
     async def observe(self) -> World:
-        now = self._clock()
         if self._changed_at is not None:
             self._own_metrics.count_wait(time.monotonic() - self._changed_at)
             self._changed_at = None
-        runs = {number: run_of(live.pod, self._container, now) for number, live in self._pods.items()}
-        await self._read_metrics(runs, now)
-        self._world.runs = {**runs, **self._refused}
+        if self._scraping is not None and self._scraping.done():
+            self._scraping.result()  # it ends with a fault only
+        self._take_in_news()
+        await self._try_again()
+        now = self._clock()
+        runs = {
+            number: run_of(live.pod, self._container, now, is_gone=live.is_gone) for number, live in self._pods.items()
+        }
+        ended = [self._pods[number] for number, run in runs.items() if run.state is RunState.ENDED]
+        await asyncio.gather(*(self._scraper.read_last(live) for live in ended if not live.is_read_to_the_end))
+        self._world.runs = {**runs, **{number: refused.run for number, refused in self._refused.items()}}
         reports = {number: live.inbox.hand_out() for number, live in self._pods.items()}
         self._world.reports = {number: observations for number, observations in reports.items() if observations}
         return self._world
@@ -152,8 +210,6 @@ class KubeBackend:
             await self._do(action)
         except KubernetesError as fault:
             raise BackendError(str(fault)) from fault
-        except (httpx.HTTPError, OSError, TimeoutError) as fault:
-            raise BackendError(f"the API server does not answer: {fault!r}") from fault
 
     def acknowledge(self) -> None:
         for live in self._pods.values():
@@ -162,6 +218,7 @@ class KubeBackend:
     async def wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), seconds)
+            await asyncio.sleep(_SETTLING_SECONDS)
         self._changed.clear()
 
     # --- deeds
@@ -172,8 +229,8 @@ class KubeBackend:
                 await self._create_trial(trial)
             case WriteTrial(number, status):
                 await self._write_trial(number, status)
-            case StartRun(trial, attempt):
-                await self._start(trial, attempt)
+            case StartRun():
+                await self._start(action)
             case StopRun(number, attempt, reason, _):
                 await self._stop(number, attempt, reason)
             case RemoveRun(number, attempt):
@@ -184,124 +241,139 @@ class KubeBackend:
                 await self._api.emit(self._subject(number), reason, message, warning=warning)
 
     async def _create_trial(self, trial: Trial) -> None:
-        metadata = self._world.experiment.metadata
-        body = trial.to_json()
-        body.pop("status", None)
-        body["metadata"] = {
-            "name": trial.metadata.name,
-            "namespace": metadata.namespace,
-            "labels": trial.metadata.labels,
-            "ownerReferences": [owner_reference("Experiment", metadata.name, metadata.uid)],
-        }
-        created = await self._api.create_trial(metadata.namespace, body)
-        if created is not None:
-            self.see_trial(created)
+        experiment = self._world.experiment
+        created = await self._api.create_trial(experiment.metadata.namespace, trial_body_of(experiment, trial))
+        if not is_owned_by(created, experiment.metadata.uid):
+            raise BackendError(f"Trial {trial.metadata.name} of an earlier experiment is still being removed")
+        self._take_in_trial(created)
 
     async def _write_trial(self, number: int, status: TrialStatus) -> None:
-        trial = self._world.trials[number]
+        trial = self._world.trials.get(number)
+        if trial is None:
+            return
+        metadata = trial.metadata
         body = await self._api.write_status(
-            trial.metadata.namespace, "trials", trial.metadata.name, _whole(TrialStatus, status)
+            metadata.namespace, "trials", metadata.name, _whole(TrialStatus, status), metadata.resource_version
         )
-        if body is not None:
-            self._is_news(body)
-            self._world.put_trial(trial.model_copy(update={"status": status}))
+        if body is None:
+            self._world.forget_trial(number)
+            return
+        self._is_news(body)
+        written = metadata.model_copy(update={"resource_version": body["metadata"]["resourceVersion"]})
+        self._world.put_trial(trial.model_copy(update={"metadata": written, "status": status}))
 
     async def _write_experiment(self, status: ExperimentStatus) -> None:
         experiment = self._world.experiment
         metadata = experiment.metadata
-        await self._api.write_status(metadata.namespace, "experiments", metadata.name, _whole(ExperimentStatus, status))
-        self._world.experiment = experiment.model_copy(update={"status": status})
+        body = await self._api.write_status(
+            metadata.namespace,
+            "experiments",
+            metadata.name,
+            _whole(ExperimentStatus, status),
+            metadata.resource_version,
+        )
+        if body is not None and self._is_news(body):
+            metadata = metadata.model_copy(update={"resource_version": body["metadata"]["resourceVersion"]})
+        self._world.experiment = experiment.model_copy(update={"metadata": metadata, "status": status})
 
-    async def _start(self, trial: Trial, attempt: int) -> None:
-        number, namespace = trial.spec.number, self._world.experiment.metadata.namespace
-        stored = self._world.trials.get(number, trial)
-        known = trial.model_copy(update={"metadata": stored.metadata})
+    async def _start(self, order: StartRun) -> None:
+        experiment, number = self._world.experiment, order.trial.spec.number
+        trial = self._world.trials.get(number)
+        if trial is None:
+            return  # deleted meanwhile
         await self._ensure_claim()
         try:
-            pod = await self._api.create_pod(namespace, pod_of(self._world.experiment, known, attempt))
+            pod = await self._api.create_pod(experiment.metadata.namespace, pod_of(experiment, trial, order.attempt))
         except KubernetesError as fault:
-            if not fault.is_final:
-                raise
-            end = End(EndKind.FAILED, Reason.START_FAILED, str(fault), self._clock())
-            self._refused[number] = Run(number, attempt, RunState.ENDED, created=self._clock(), end=end)
-            self._changed.set()
+            self._note_refusal(order, fault)
             return
-        if pod is not None:
-            self.see_pod(pod)
+        self._refused.pop(number, None)
+        if not is_owned_by(pod, trial.metadata.uid):
+            raise BackendError(f"pod {pod['metadata']['name']} of an earlier experiment is still being removed")
+        self._take_in_pod(pod)
+
+    def _note_refusal(self, order: StartRun, fault: KubernetesError) -> None:
+        now = self._clock()
+        number, attempt = order.trial.spec.number, order.attempt
+        before = self._refused.get(number)
+        created = before.run.created if before is not None and before.order.attempt == attempt else now
+        refusal = refusal_of(fault)
+        if refusal is Refusal.NONE:
+            raise fault
+        run = Run(number, attempt, RunState.WAITING, created, waiting_reason=Reason.UNSCHEDULABLE, waiting=str(fault))
+        if refusal is Refusal.FOR_GOOD:
+            end = End(EndKind.FAILED, Reason.START_FAILED, str(fault), now)
+            run = Run(number, attempt, RunState.ENDED, created, end=end)
+        self._refused[number] = _Refused(order, run, now)
+        self._note_change()
+
+    async def _try_again(self) -> None:
+        """Ask again for pods that were refused for now (a quota was used up)."""
+        now = self._clock()
+        for refused in list(self._refused.values()):
+            is_due = (now - refused.tried).total_seconds() >= self._scraper.interval
+            if refused.run.state is RunState.WAITING and is_due:
+                await self.perform(refused.order)
 
     async def _ensure_claim(self) -> None:
-        claim = claim_of(self._world.experiment)
-        if claim is not None and not self._has_claim:
-            await self._api.create_claim(self._world.experiment.metadata.namespace, claim)
+        experiment = self._world.experiment
+        claim = claim_of(experiment)
+        if claim is None or self._has_claim:
+            return
+        made = await self._api.create_claim(experiment.metadata.namespace, claim)
+        if not is_owned_by(made, experiment.metadata.uid):
+            name = claim["metadata"]["name"]
+            raise BackendError(
+                f"claim {name} is there already and not this experiment's; delete it, or use it by claimName"
+            )
         self._has_claim = True
 
     async def _stop(self, number: int, attempt: int, reason: Reason) -> None:
+        refused = self._refused.get(number)
+        if refused is not None and refused.order.attempt == attempt:
+            end = End(EndKind.DISRUPTED, Reason.DISRUPTED, "it was told to stop before it had started", self._clock())
+            ended = replace(refused.run, state=RunState.ENDED, stopping=reason, end=end)
+            self._refused[number] = replace(refused, run=ended)
+            self._note_change()
         live = self._pods.get(number)
-        if live is None or int(live.pod["metadata"]["labels"][LABEL_ATTEMPT]) != attempt:
+        if live is None or attempt_of(live.pod) != attempt:
             return
         metadata = live.pod["metadata"]
-        await self._api.patch_pod(metadata["namespace"], metadata["name"], stop_patch(reason))
+        stopped = await self._api.patch_pod(metadata["namespace"], metadata["name"], stop_patch(reason))
+        if stopped is None:
+            live.is_gone = True
+        elif self._is_news(stopped):
+            live.pod = stopped
 
     async def _remove(self, number: int, attempt: int) -> None:
-        self._refused.pop(number, None)
+        refused = self._refused.get(number)
+        if refused is not None and refused.order.attempt == attempt:
+            del self._refused[number]
         live = self._pods.get(number)
-        if live is None or int(live.pod["metadata"]["labels"][LABEL_ATTEMPT]) != attempt:
+        if live is None or attempt_of(live.pod) != attempt:
             return
         metadata = live.pod["metadata"]
-        await self._api.delete_pod(metadata["namespace"], metadata["name"])
-        self._removed.add(metadata["name"])
+        if is_terminal(live.pod) and not live.is_gone:
+            self._kept[metadata["name"]] = metadata["creationTimestamp"]
+        elif not live.is_gone:
+            await self._api.delete_pod(metadata["namespace"], metadata["name"])
+            self._versions[metadata["uid"]] = _GONE
         del self._pods[number]
+        for name in self._beyond_the_limit():
+            await self._api.delete_pod(metadata["namespace"], name)
+            del self._kept[name]
 
-    # --- metrics
-
-    @property
-    def _metrics(self) -> SdkMetrics | PrometheusMetrics | LogMetrics:
-        return self._world.experiment.spec.trial.metrics
-
-    async def _read_metrics(self, runs: dict[int, Run], now: datetime) -> None:
-        """Scrape all active pods at once when the interval has passed, and every ended one a last time."""
-        interval = self._metrics.scrape_interval_seconds or SCRAPE_INTERVAL_SECONDS
-        is_due = self._last_scrape is None or (now - self._last_scrape).total_seconds() >= interval
-        if is_due:
-            self._last_scrape = now
-        active = [self._pods[n] for n, run in runs.items() if run.state is RunState.ACTIVE and is_due]
-        ended = [
-            live
-            for n, run in runs.items()
-            if run.state is RunState.ENDED and not (live := self._pods[n]).is_read_to_the_end
-        ]
-        await asyncio.gather(*(self._scrape(live) for live in active), *(self._read_last(live) for live in ended))
-
-    async def _scrape(self, live: LivePod) -> None:
-        source, address = self._metrics, live.pod.get("status", {}).get("podIP")
-        if isinstance(source, LogMetrics):
-            await self._read_log(live)
-            return
-        if address is None:
-            return
-        path = source.path if isinstance(source, PrometheusMetrics) else "/metrics"
-        host = f"[{address}]" if ":" in address else address
-        began = time.monotonic()
-        page = await fetch_page(self._client, f"http://{host}:{source.port}{path}")
-        self._own_metrics.count_scrape("ok" if page is not None else "error", time.monotonic() - began)
-        if page is not None:
-            live.inbox.take(live.reader.read(page))
-
-    async def _read_last(self, live: LivePod) -> None:
-        await self._read_log(live)
-        if isinstance(live.reader, LogReader):
-            live.inbox.take(live.reader.finish())
-        live.inbox.take(final_reports(self._metrics, termination_message_of(live.pod, self._container)))
-        live.is_read_to_the_end = True
-
-    async def _read_log(self, live: LivePod) -> None:
-        if isinstance(live.reader, LogReader):
-            metadata = live.pod["metadata"]
-            log = await self._api.log_of(metadata["namespace"], metadata["name"], self._container)
-            live.inbox.take(live.reader.read(log[live.log_length :]))
-            live.log_length = len(log)
+    def _beyond_the_limit(self) -> list[str]:
+        """Return the oldest of the kept pods, as many as there are too many."""
+        names = sorted(self._kept, key=lambda name: (self._kept[name], name))
+        return names[: max(len(names) - self._world.experiment.spec.pod_history_limit, 0)]
 
     # --- helpers
+
+    def _running_pods(self) -> Iterator[LivePod]:
+        for live in list(self._pods.values()):
+            if not live.is_gone and (live.pod.get("status") or {}).get("phase") == "Running":
+                yield live
 
     def _is_news(self, body: Json) -> bool:
         """Whether an object is newer than what is known of it."""
@@ -321,6 +393,10 @@ class KubeBackend:
             "namespace": metadata.namespace,
             "uid": metadata.uid,
         }
+
+
+def _number_of(pod: Json) -> int:
+    return int(pod["metadata"]["labels"][LABEL_TRIAL])
 
 
 def _whole(model: type[TrialStatus] | type[ExperimentStatus], status: TrialStatus | ExperimentStatus) -> Json:

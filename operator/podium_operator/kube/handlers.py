@@ -25,6 +25,9 @@ def registry_for(operator: Operator) -> kopf.OperatorRegistry:
         settings.posting.enabled = False
         settings.scanning.disabled = True
         settings.watching.server_timeout = 600
+        # Nothing of an event is lost by leaving at once: the next process lists what there is.
+        settings.queueing.idle_timeout = 1.0
+        settings.queueing.exit_timeout = 0.1
 
     @kopf.on.event(GROUP, VERSION, "experiments", registry=registry)
     async def experiment(event: kopf.RawEvent, **_: Any) -> None:

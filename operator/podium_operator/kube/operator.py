@@ -14,21 +14,26 @@ from podium_contract.conditions import Condition, ConditionType, Reason, set_con
 from podium_contract.experiment import Experiment
 from podium_contract.lifecycle import FINAL
 from podium_contract.manifest import faults_of
-from podium_contract.names import LABEL_EXPERIMENT
+from podium_contract.names import LABEL_EXPERIMENT_UID
 from podium_contract.wire import Advice, AdviceRequest
 from podium_operator.advisors.http import HttpAdvisor
 from podium_operator.core.actions import WriteTrial
 from podium_operator.core.loop import Loop, Pass
-from podium_operator.core.outcome import has_ended
+from podium_operator.core.outcome import has_ended, is_expired
 from podium_operator.core.ports import BackendError, UnknownExperimentError
 from podium_operator.kube.api import Json, KubernetesApi, KubernetesError
-from podium_operator.kube.backend import SCRAPE_INTERVAL_SECONDS, KubeBackend
+from podium_operator.kube.backend import KubeBackend
 from podium_operator.metrics import AdviceOutcome, Metrics
+from podium_operator.scraping import SCRAPE_TIMEOUT_SECONDS
 
 _log = logging.getLogger("podium")
 _RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
-_RESTING_SECONDS = 60.0
-"""How often a finished experiment is looked at; a change of its spec wakes it at once."""
+_LOOKING_SECONDS = 1.0
+"""How often an experiment is looked at without news: deadlines pass, and grace periods."""
+_RESTING_SECONDS = 30.0
+"""The same of a finished one; a change of its spec wakes it at once."""
+_LISTING_SECONDS = 300.0
+"""How often everything is listed anew: what the watch has missed (deletions while it was broken) is found then."""
 _STATUS_FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 
 
@@ -36,9 +41,11 @@ _STATUS_FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 class _Seat:
     """One Experiment under care."""
 
+    namespace: str
+    name: str
+    generation: int
     backend: KubeBackend
     task: "asyncio.Task[None]"
-    uid: str
 
 
 class _TimedAdvisor:
@@ -69,28 +76,29 @@ class Operator:
         self._api = api
         self._advisor = advisor
         self._metrics = metrics
-        self._seats: dict[tuple[str, str], _Seat] = {}
+        self._seats: dict[str, _Seat] = {}
+        """By the Experiment's uid: one that is made anew under an old name is another."""
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+        self._client = httpx.AsyncClient(timeout=SCRAPE_TIMEOUT_SECONDS, trust_env=False, limits=limits)
 
     async def close(self) -> None:
         """Leave every experiment as it is; the next process takes over."""
         for seat in list(self._seats.values()):
-            await self._end(seat)
+            await _end(seat)
         self._seats.clear()
+        await self._client.aclose()
 
     # --- what the watch shows
 
     async def see_experiment(self, body: Json, *, deleted: bool) -> None:
         """Begin, inform or end the loop of an Experiment."""
-        key = (body["metadata"]["namespace"], body["metadata"]["name"])
-        seat = self._seats.get(key)
-        is_going = deleted or body["metadata"].get("deletionTimestamp") is not None
-        if seat is not None and (is_going or seat.uid != body["metadata"]["uid"]):
-            del self._seats[key]
-            await self._end(seat)
-            self._metrics.forget(*key)
-            await self._advisor.forget(seat.backend.key)
-            seat = None
-        if is_going:
+        metadata = body["metadata"]
+        if deleted or metadata.get("deletionTimestamp") is not None:
+            await self._forget(metadata["uid"])
+            return
+        seat = self._seats.get(metadata["uid"])
+        if seat is not None and seat.generation == metadata["generation"]:
+            seat.backend.see_experiment(body, None)
             return
         try:
             experiment = Experiment.model_validate({name: body[name] for name in _STATUS_FIELDS if name in body})
@@ -98,11 +106,14 @@ class Operator:
             await self._refuse(body, error)
             return
         if seat is not None:
-            seat.backend.see_experiment(experiment)
+            seat.generation = metadata["generation"]
+            seat.backend.see_experiment(body, experiment)
             return
-        backend = KubeBackend(experiment, self._api, _now, self._metrics)
+        backend = KubeBackend(experiment, self._api, self._client, _now, self._metrics)
         task = asyncio.create_task(self._care_for(experiment, backend))
-        self._seats[key] = _Seat(backend, task, experiment.metadata.uid)
+        self._seats[metadata["uid"]] = _Seat(
+            metadata["namespace"], metadata["name"], metadata["generation"], backend, task
+        )
 
     def see_trial(self, body: Json, *, deleted: bool) -> None:
         seat = self._seat_of(body)
@@ -121,26 +132,42 @@ class Operator:
         name = f"{experiment.metadata.namespace}/{experiment.metadata.name}"
         loop = Loop(backend, _TimedAdvisor(self._advisor, self._metrics), _now)
         failures = 0
-        is_open = False
+        listed_at: float | None = None
         while True:
             try:
-                if not is_open:
+                if listed_at is None or time.monotonic() - listed_at >= _LISTING_SECONDS:
                     await backend.open()
-                    is_open = True
+                    listed_at = time.monotonic()
                 with self._metrics.reconciling():
                     step = await loop.step()
                 failures = 0
                 self._show(step)
+                if is_expired(step.world.experiment, _now()):
+                    await self._delete(step.world.experiment)
                 await backend.wait(_pause_after(step))
-            except (BackendError, KubernetesError, httpx.HTTPError, OSError, TimeoutError) as fault:
+                continue
+            except (BackendError, KubernetesError) as fault:
                 _log.warning("%s: %s", name, fault)
-                await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
-                failures += 1
             except asyncio.CancelledError:
                 raise
             except Exception:  # noqa: BLE001  (a defect in one experiment must not end the others)
                 _log.exception("%s: a pass failed; it is tried again", name)
-                await asyncio.sleep(_RETRY_SECONDS[-1])
+            listed_at = None  # what has failed may come of a copy that is out of date
+            await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+            failures += 1
+
+    async def _delete(self, experiment: Experiment) -> None:
+        metadata = experiment.metadata
+        _log.info("%s/%s has been over for its time to live and is deleted", metadata.namespace, metadata.name)
+        await self._api.delete_experiment(metadata.namespace, metadata.name, metadata.uid)
+
+    async def _forget(self, uid: str) -> None:
+        """End the loop of an Experiment that goes; what it owns goes by garbage collection, its history here."""
+        seat = self._seats.pop(uid, None)
+        if seat is not None:
+            await _end(seat)
+            self._metrics.forget(seat.namespace, seat.name)
+            await self._advisor.forget(seat.backend.key)
 
     def _show(self, step: Pass) -> None:
         experiment = step.world.experiment
@@ -163,16 +190,15 @@ class Operator:
             await self._api.write_status(metadata["namespace"], "experiments", metadata["name"], status)
             _log.warning("%s/%s is refused: %s", metadata["namespace"], metadata["name"], message)
 
-    async def _end(self, seat: _Seat) -> None:
-        seat.task.cancel()
-        with suppress(asyncio.CancelledError):
-            await seat.task
-        await seat.backend.close()
-
     def _seat_of(self, body: Json) -> _Seat | None:
-        metadata = body["metadata"]
-        experiment = metadata.get("labels", {}).get(LABEL_EXPERIMENT)
-        return self._seats.get((metadata["namespace"], experiment)) if experiment else None
+        return self._seats.get((body["metadata"].get("labels") or {}).get(LABEL_EXPERIMENT_UID, ""))
+
+
+async def _end(seat: _Seat) -> None:
+    seat.task.cancel()
+    with suppress(asyncio.CancelledError):
+        await seat.task
+    await seat.backend.close()
 
 
 def _pause_after(step: Pass) -> float:
@@ -181,7 +207,7 @@ def _pause_after(step: Pass) -> float:
         return 0.02
     if has_ended(step.world.experiment.status) and not step.world.runs:
         return _RESTING_SECONDS
-    return step.world.experiment.spec.trial.metrics.scrape_interval_seconds or SCRAPE_INTERVAL_SECONDS
+    return _LOOKING_SECONDS
 
 
 def _now() -> datetime:

@@ -1,4 +1,4 @@
-"""A run as a pod: what is created for it, and what a pod's status says about it. Pure; Kubernetes' JSON in and out.
+"""A run as a pod: what is created for it. Pure; Kubernetes' JSON in and out.
 
 A run is told to stop by `activeDeadlineSeconds: 1` and an annotation with the reason. The kubelet then terminates the
 containers with their grace period, and unlike a deleted pod this one stays, with exit code and termination message, until
@@ -6,9 +6,7 @@ its end is recorded. A finalizer would do as well, and would hang when the opera
 """
 
 import json
-from collections.abc import Mapping
 from copy import deepcopy
-from datetime import datetime
 from typing import Any
 
 from podium_contract import runtime
@@ -18,63 +16,56 @@ from podium_contract.names import (
     GROUP,
     LABEL_ATTEMPT,
     LABEL_EXPERIMENT,
+    LABEL_EXPERIMENT_UID,
     LABEL_MANAGED_BY,
     LABEL_TRIAL,
     MANAGED_BY,
     checkpoint_folder,
+    checkpoint_root,
     claim_name,
     run_name,
 )
-from podium_contract.runtime import ExitCode
 from podium_contract.template import substitute, trial_container
 from podium_contract.trial import Trial
-from podium_operator.core.facts import End, EndKind, Run, RunState
 from podium_operator.core.seeds import trial_seed
+from podium_operator.kube.runs import ANNOTATION_STOP
 
 Json = dict[str, Any]
 
-ANNOTATION_STOP = f"{GROUP}/stop-reason"
 CHECKPOINT_MOUNT = "/podium/checkpoints"
 PARENT_MOUNT = "/podium/parent"
 _VOLUME = "podium-checkpoints"
-_GROUP_OF_FILES = 65532
-_IMAGE_FAULTS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
-_START_FAULTS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
-_DISRUPTIONS = frozenset(
-    {"Evicted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "UnexpectedAdmissionError"}
-)
-_SIGKILL_EXIT, _SIGTERM_EXIT = 137, 143
-_FAULT_SIGNALS = {131: "SIGQUIT", 132: "SIGILL", 134: "SIGABRT", 135: "SIGBUS", 136: "SIGFPE", 139: "SIGSEGV"}
-
-
-# --- what is created -------------------------------------------------------------------------------------------
+_POD_SECURITY: Json = {
+    "runAsNonRoot": True,
+    "fsGroup": 65532,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""What a namespace with restricted Pod Security asks of a pod, and a group that may write to its volumes."""
+_CONTAINER_SECURITY: Json = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 def pod_of(experiment: Experiment, trial: Trial, attempt: int) -> Json:
     """Return the pod of one run: the user's template, with what Podium adds and nothing else changed."""
     template = deepcopy(experiment.spec.trial.template)
-    metadata, pod = template.setdefault("metadata", {}), template["spec"]
-    name = trial_container(template, experiment.spec.trial.container)["name"]
+    metadata, pod = template.get("metadata") or {}, template["spec"]
+    trains = trial_container(template, experiment.spec.trial.container)["name"]
     pod["containers"] = [
-        _training_container(container, experiment, trial, attempt) if container.get("name") == name else container
+        _secured(
+            _training_container(container, experiment, trial, attempt) if container["name"] == trains else container
+        )
         for container in pod["containers"]
     ]
+    if pod.get("initContainers"):
+        pod["initContainers"] = [_secured(container) for container in pod["initContainers"]]
     pod["restartPolicy"] = "Never"
     pod.setdefault("automountServiceAccountToken", False)
     pod.setdefault("enableServiceLinks", False)
-    security = pod.setdefault("securityContext", {})
-    for field, value in (
-        ("runAsNonRoot", True),
-        ("fsGroup", _GROUP_OF_FILES),
-        ("fsGroupChangePolicy", "OnRootMismatch"),
-        ("seccompProfile", {"type": "RuntimeDefault"}),
-    ):
-        security.setdefault(field, value)
-    pod.setdefault("volumes", []).append(_checkpoint_volume(experiment))
+    pod["securityContext"] = {**_POD_SECURITY, **(pod.get("securityContext") or {})}
+    pod["volumes"] = [*(pod.get("volumes") or ()), _checkpoint_volume(experiment)]
     labels = {
-        **metadata.get("labels", {}),
-        LABEL_MANAGED_BY: MANAGED_BY,
-        LABEL_EXPERIMENT: experiment.metadata.name,
+        **(metadata.get("labels") or {}),
+        **labels_of(experiment),
         LABEL_TRIAL: str(trial.spec.number),
         LABEL_ATTEMPT: str(attempt),
     }
@@ -89,6 +80,19 @@ def pod_of(experiment: Experiment, trial: Trial, attempt: int) -> Json:
             "ownerReferences": [owner_reference("Trial", trial.metadata.name, trial.metadata.uid)],
         },
         "spec": pod,
+    }
+
+
+def trial_body_of(experiment: Experiment, trial: Trial) -> Json:
+    """Return the Trial to create: its status is written by itself."""
+    return {
+        **{key: value for key, value in trial.to_json().items() if key != "status"},
+        "metadata": {
+            "name": trial.metadata.name,
+            "namespace": experiment.metadata.namespace,
+            "labels": {**trial.metadata.labels, **labels_of(experiment)},
+            "ownerReferences": [owner_reference("Experiment", experiment.metadata.name, experiment.metadata.uid)],
+        },
     }
 
 
@@ -110,11 +114,25 @@ def claim_of(experiment: Experiment) -> Json | None:
         "metadata": {
             "name": claim_name(metadata.name),
             "namespace": metadata.namespace,
-            "labels": {LABEL_MANAGED_BY: MANAGED_BY, LABEL_EXPERIMENT: metadata.name},
+            "labels": labels_of(experiment),
             "ownerReferences": [owner_reference("Experiment", metadata.name, metadata.uid)],
         },
         "spec": spec,
     }
+
+
+def labels_of(experiment: Experiment) -> dict[str, str]:
+    """Return the labels of everything that belongs to an experiment; the uid tells it from an earlier one of its name."""
+    return {
+        LABEL_MANAGED_BY: MANAGED_BY,
+        LABEL_EXPERIMENT: experiment.metadata.name,
+        LABEL_EXPERIMENT_UID: experiment.metadata.uid,
+    }
+
+
+def is_owned_by(body: Json, uid: str) -> bool:
+    """Answer whether an object belongs to an owner."""
+    return any(reference.get("uid") == uid for reference in body["metadata"].get("ownerReferences") or ())
 
 
 def owner_reference(kind: str, name: str, uid: str) -> Json:
@@ -132,14 +150,10 @@ def _training_container(container: Json, experiment: Experiment, trial: Trial, a
     treaty = _treaty_variables(experiment, trial, attempt)
     given = [variable for variable in replaced.get("env") or () if variable["name"] not in treaty]
     replaced["env"] = [*given, *({"name": name, "value": value} for name, value in treaty.items())]
-    mounts = [*(replaced.get("volumeMounts") or ()), _mount(CHECKPOINT_MOUNT, trial.spec.number)]
+    mounts = [*(replaced.get("volumeMounts") or ()), _mount(CHECKPOINT_MOUNT, experiment, trial.spec.number)]
     if trial.spec.parent is not None:
-        mounts.append({**_mount(PARENT_MOUNT, trial.spec.parent.trial), "readOnly": True})
+        mounts.append({**_mount(PARENT_MOUNT, experiment, trial.spec.parent.trial), "readOnly": True})
     replaced["volumeMounts"] = mounts
-    security = dict(replaced.get("securityContext") or {})
-    security.setdefault("allowPrivilegeEscalation", False)
-    security.setdefault("capabilities", {"drop": ["ALL"]})
-    replaced["securityContext"] = security
     metrics = experiment.spec.trial.metrics
     if isinstance(metrics, SdkMetrics):
         ports = list(replaced.get("ports") or ())
@@ -178,133 +192,13 @@ def _checkpoint_volume(experiment: Experiment) -> Json:
     return {"name": _VOLUME, "persistentVolumeClaim": {"claimName": claim}}
 
 
-def _mount(path: str, number: int) -> Json:
-    return {"name": _VOLUME, "mountPath": path, "subPath": checkpoint_folder(number)}
+def _mount(path: str, experiment: Experiment, number: int) -> Json:
+    checkpoints, folder = experiment.spec.trial.checkpoints, checkpoint_folder(number)
+    if checkpoints is not None and checkpoints.persistent_volume_claim.claim_name is not None:
+        # Other experiments use the claim too, an earlier one of this name among them.
+        folder = f"{checkpoint_root(experiment.metadata.name, experiment.metadata.uid)}/{folder}"
+    return {"name": _VOLUME, "mountPath": path, "subPath": folder}
 
 
-# --- what a pod's status says ------------------------------------------------------------------------------------
-
-
-def run_of(pod: Json, container: str, now: datetime) -> Run:
-    """Return the run that a pod is, by the state of its training container."""
-    metadata, status = pod["metadata"], pod.get("status", {})
-    state = _container_state(status, container)
-    stopping = metadata.get("annotations", {}).get(ANNOTATION_STOP)
-    running, terminated = state.get("running"), state.get("terminated")
-    end = _end_of(pod, terminated, stopping, now)
-    begun = (running or terminated or {}).get("startedAt")
-    # Also of a run that was stopped before it had started: what it waited for is why it failed.
-    waiting_reason, waiting = (None, "") if begun else _what_it_waits_for(status, state)
-    return Run(
-        number=int(metadata["labels"][LABEL_TRIAL]),
-        attempt=int(metadata["labels"][LABEL_ATTEMPT]),
-        state=RunState.ENDED if end else RunState.ACTIVE if running else RunState.WAITING,
-        created=_time(metadata["creationTimestamp"]),
-        started=_time(begun) if begun else None,
-        end=end,
-        stopping=Reason(stopping) if stopping else None,
-        waiting_reason=waiting_reason,
-        waiting=waiting,
-        gpus=_gpus(pod["spec"], container),
-    )
-
-
-def termination_message_of(pod: Json, container: str) -> str:
-    """Return what the training container left as its last word."""
-    terminated = _container_state(pod.get("status", {}), container).get("terminated") or {}
-    return str(terminated.get("message") or "")
-
-
-def _end_of(pod: Json, terminated: Json | None, stopping: str | None, now: datetime) -> End | None:
-    status = pod.get("status", {})
-    if terminated is not None:
-        return _end_of_container(terminated, status)
-    at = _time(pod["metadata"].get("deletionTimestamp")) if pod["metadata"].get("deletionTimestamp") else now
-    if status.get("phase") == "Failed":
-        reason, message = status.get("reason", ""), status.get("message", "")
-        if stopping is not None or reason in _DISRUPTIONS or _is_disrupted(status):
-            return End(EndKind.DISRUPTED, Reason.DISRUPTED, f"its pod was stopped: {reason} {message}".strip(), at)
-        return End(EndKind.FAILED, Reason.START_FAILED, f"its pod failed: {reason} {message}".strip(), at)
-    has_started = any("running" in s.get("state", {}) for s in status.get("containerStatuses", ()))
-    if stopping is not None and not has_started:
-        return End(EndKind.DISRUPTED, Reason.DISRUPTED, "it was told to stop before it had started", at)
-    return None
-
-
-def _end_of_container(terminated: Json, status: Json) -> End:
-    code, at = int(terminated.get("exitCode", 0)), _time(terminated["finishedAt"])
-    if code == ExitCode.DONE:
-        return End(EndKind.DONE, Reason.FINISHED, "exit code 0", at)
-    if terminated.get("reason") == "OOMKilled":
-        return End(EndKind.FAILED, Reason.OUT_OF_MEMORY, "its container used more memory than its limit", at)
-    if code == ExitCode.CHECKPOINTED:
-        return End(EndKind.CHECKPOINTED, Reason.DISRUPTED, "it was asked to stop from outside", at)
-    if _is_disrupted(status) or status.get("reason") in _DISRUPTIONS:
-        return End(EndKind.DISRUPTED, Reason.DISRUPTED, f"its pod was taken away: {_why_disrupted(status)}", at)
-    if code in (_SIGKILL_EXIT, _SIGTERM_EXIT):
-        return End(EndKind.DISRUPTED, Reason.DISRUPTED, f"killed by signal {code - 128} from outside", at)
-    if code in _FAULT_SIGNALS:
-        return End(EndKind.FAILED, Reason.CRASHED, f"killed by signal {code - 128} ({_FAULT_SIGNALS[code]})", at)
-    if terminated.get("reason") in ("ContainerCannotRun", "StartError"):
-        return End(EndKind.FAILED, Reason.START_FAILED, f"the command cannot be started: {_first_line(terminated)}", at)
-    return End(EndKind.FAILED, Reason.EXIT_CODE, f"exit code {code}{_last_words(terminated)}", at)
-
-
-def _what_it_waits_for(status: Json, state: Json) -> tuple[Reason | None, str]:
-    waiting = state.get("waiting") or {}
-    reason, message = waiting.get("reason", ""), waiting.get("message", "")
-    if reason in _IMAGE_FAULTS:
-        return Reason.IMAGE_UNAVAILABLE, f"its image cannot be pulled: {message or reason}"
-    if reason in _START_FAULTS:
-        return Reason.START_FAILED, f"its container cannot be created: {message or reason}"
-    for condition in status.get("conditions", ()):
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return Reason.UNSCHEDULABLE, f"no node takes its pod: {condition.get('message', '')}"
-    return None, reason
-
-
-def _container_state(status: Json, container: str) -> Json:
-    for entry in status.get("containerStatuses", ()):
-        if entry.get("name") == container:
-            return dict(entry.get("state") or {})
-    return {}
-
-
-def _is_disrupted(status: Json) -> bool:
-    conditions = status.get("conditions", ())
-    return any(c.get("type") == "DisruptionTarget" and c.get("status") == "True" for c in conditions)
-
-
-def _why_disrupted(status: Json) -> str:
-    for condition in status.get("conditions", ()):
-        if condition.get("type") == "DisruptionTarget":
-            return str(condition.get("reason", "disruption"))
-    return str(status.get("reason", "disruption"))
-
-
-def _last_words(terminated: Mapping[str, Any]) -> str:
-    errors = [line.removeprefix("error: ") for line in _lines(terminated) if line.startswith("error: ")]
-    plain = [line for line in _lines(terminated) if not line.startswith("{")]
-    words = errors or plain
-    return f": {words[-1][:300]}" if words else ""
-
-
-def _first_line(terminated: Mapping[str, Any]) -> str:
-    lines = _lines(terminated)
-    return lines[0][:300] if lines else str(terminated.get("reason", ""))
-
-
-def _lines(terminated: Mapping[str, Any]) -> list[str]:
-    return [line.strip() for line in str(terminated.get("message") or "").splitlines() if line.strip()]
-
-
-def _gpus(spec: Json, container: str) -> int:
-    for entry in spec.get("containers", ()):
-        if entry.get("name") == container:
-            limits = (entry.get("resources") or {}).get("limits") or {}
-            return sum(int(amount) for name, amount in limits.items() if name.endswith("/gpu"))
-    return 0
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _secured(container: Json) -> Json:
+    return {**container, "securityContext": {**_CONTAINER_SECURITY, **(container.get("securityContext") or {})}}

@@ -12,7 +12,16 @@ from podium_contract.experiment import Standing
 from podium_contract.lifecycle import Phase
 from podium_contract.trial import Observation
 from podium_contract.wire import Advice, Assignment, Promote, Stop
-from podium_operator.core.actions import CreateTrial, Plan, RemoveRun, StartRun, StopRun, WriteExperiment, WriteTrial
+from podium_operator.core.actions import (
+    Announce,
+    CreateTrial,
+    Plan,
+    RemoveRun,
+    StartRun,
+    StopRun,
+    WriteExperiment,
+    WriteTrial,
+)
 from podium_operator.core.facts import End, EndKind, Run, RunState, World
 from podium_operator.core.reconcile import _trial_of, describe, reconcile, take_in
 
@@ -361,3 +370,28 @@ def test_pass_that_finds_nothing_new_plans_nothing() -> None:
     first = reconcile(world, Advice(), NOW)
     world.experiment = world.experiment.model_copy(update={"status": experiment_status(first)})
     assert reconcile(world, Advice(), NOW + timedelta(seconds=1)).actions == ()
+
+
+# --- waiting, and trials that somebody deletes
+
+
+def test_fault_that_keeps_a_run_waiting_is_shown_and_announced_once() -> None:
+    waiting = Run(1, 1, RunState.WAITING, NOW, waiting_reason=Reason.UNSCHEDULABLE, waiting="no node takes its pod")
+    world = a_world((1, Phase.PENDING, {"attempt": 1}))
+    world.runs = {1: waiting}
+    plan = reconcile(world, Advice(), NOW)
+    status = status_of(plan, 1)
+    assert (status.phase, status.reason, status.message) == (Phase.PENDING, "Unschedulable", "no node takes its pod")
+    assert [(told.number, told.warning) for told in of_kind(plan, Announce) if told.number] == [(1, True)]
+    world.put_trial(world.trials[1].model_copy(update={"status": status}))
+    world.runs = {1: replace(waiting, waiting="no node takes its pod: 0/2 nodes")}
+    later = reconcile(world, Advice(), NOW)
+    assert status_of(later, 1).message == "no node takes its pod: 0/2 nodes"
+    assert [told for told in of_kind(later, Announce) if told.number] == []
+
+
+def test_deleted_trial_no_longer_counts() -> None:
+    world = a_world((1, Phase.SUCCEEDED, {"seconds": 5.0}), (2, Phase.RUNNING, {"attempt": 1}))
+    world.forget_trial(2)
+    world.forget_trial(2)
+    assert (world.tally.total, world.attention, world.forgotten) == (1, [], 1)

@@ -1,0 +1,27 @@
+"""What a refusal by the API server means: whether asking again may help."""
+
+from enum import Enum, auto
+
+from podium_operator.kube.api import KubernetesError
+
+_BAD_REQUEST, _FORBIDDEN, _INVALID = 400, 403, 422
+# Forbidden today, and perhaps not tomorrow: room in a quota, a right of the operator's own, a namespace that goes.
+_PASSING = ("exceeded quota", "cannot create resource", "is being terminated")
+
+
+class Refusal(Enum):
+    FOR_GOOD = auto()
+    """The object breaks a rule: schema, Pod Security, an admission policy."""
+    FOR_NOW = auto()
+    """The object is fine, and there is no room for it at present."""
+    NONE = auto()
+    """Nothing was decided: the server is away, or busy."""
+
+
+def refusal_of(fault: KubernetesError) -> Refusal:
+    """Return what it means that an object was not created."""
+    if fault.status in (_BAD_REQUEST, _INVALID):
+        return Refusal.FOR_GOOD
+    if fault.status != _FORBIDDEN:
+        return Refusal.NONE
+    return Refusal.FOR_NOW if any(words in str(fault) for words in _PASSING) else Refusal.FOR_GOOD

@@ -1,0 +1,111 @@
+"""Reads the metrics of one experiment's pods: all at once at every interval, each ended one to its last word.
+
+It works beside the loop, so that a pod whose endpoint hangs delays nobody's verdict.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from podium_contract.experiment import LogMetrics, MetricsSource, PrometheusMetrics, SdkMetrics
+from podium_contract.trial import Observation
+from podium_operator.kube.api import KubernetesApi
+from podium_operator.kube.logs import LogTail
+from podium_operator.kube.runs import termination_message_of
+from podium_operator.metrics import Metrics
+from podium_operator.metrics_sources import LogReader, Reader, final_reports, is_page_of
+from podium_operator.scraping import Inbox, fetch_page
+
+Json = dict[str, Any]
+
+SCRAPE_INTERVAL_SECONDS = 5.0
+MAX_LAST_PIECES = 64
+"""An ended container's log is read in at most so many pieces."""
+
+
+@dataclass
+class LivePod:
+    """A trial's latest pod, and what has been read of its metrics."""
+
+    pod: Json
+    trial: str
+    reader: Reader
+    inbox: Inbox = field(default_factory=Inbox)
+    tail: LogTail = field(default_factory=LogTail)
+    is_gone: bool = False
+    """The pod does not exist any more; this is the last that was seen of it."""
+    is_read_to_the_end: bool = False
+    is_being_read: bool = False
+
+
+class Scraper:
+    """Fills the inboxes of an experiment's live pods."""
+
+    def __init__(
+        self, source: MetricsSource, container: str, api: KubernetesApi, client: httpx.AsyncClient, metrics: Metrics
+    ) -> None:
+        self._source = source
+        self._container = container
+        self._api = api
+        self._client = client
+        self._metrics = metrics
+
+    @property
+    def interval(self) -> float:
+        return self._source.scrape_interval_seconds or SCRAPE_INTERVAL_SECONDS
+
+    async def run(self, live_pods: Callable[[], Iterable[LivePod]], tell: Callable[[], None]) -> None:
+        """Scrape until cancelled, and tell whenever there is something new."""
+        async with asyncio.TaskGroup() as scrapes:
+            while True:
+                for live in live_pods():
+                    if not live.is_being_read:
+                        scrapes.create_task(self._read(live, tell))
+                await asyncio.sleep(self.interval)
+
+    async def read_last(self, live: LivePod) -> None:
+        """Read what an ended run has left."""
+        if isinstance(live.reader, LogReader) and not live.is_gone:
+            for _ in range(MAX_LAST_PIECES):
+                if not (piece := await self._next_piece(live, is_last=True)):
+                    break
+                live.inbox.take(live.reader.read(piece))
+            live.inbox.take(live.reader.finish())
+        live.inbox.take(final_reports(self._source, termination_message_of(live.pod, self._container)))
+        live.is_read_to_the_end = True
+
+    async def _read(self, live: LivePod, tell: Callable[[], None]) -> None:
+        live.is_being_read = True
+        try:
+            source = self._source
+            found = (
+                await self._read_log(live) if isinstance(source, LogMetrics) else await self._read_page(live, source)
+            )
+            if live.inbox.take(found):
+                tell()
+        finally:
+            live.is_being_read = False
+
+    async def _read_page(self, live: LivePod, source: SdkMetrics | PrometheusMetrics) -> list[Observation]:
+        address = (live.pod.get("status") or {}).get("podIP")
+        if address is None:
+            return []
+        path = source.path if isinstance(source, PrometheusMetrics) else "/metrics"
+        host = f"[{address}]" if ":" in address else address
+        began = time.monotonic()
+        page = await fetch_page(self._client, f"http://{host}:{source.port}{path}")
+        self._metrics.count_scrape("ok" if page is not None else "error", time.monotonic() - began)
+        is_its_own = page is not None and (isinstance(source, PrometheusMetrics) or is_page_of(page, live.trial))
+        return live.reader.read(page) if page is not None and is_its_own else []
+
+    async def _read_log(self, live: LivePod) -> list[Observation]:
+        return live.reader.read(await self._next_piece(live, is_last=False))
+
+    async def _next_piece(self, live: LivePod, *, is_last: bool) -> str:
+        metadata = live.pod["metadata"]
+        piece = await self._api.log_of(metadata["namespace"], metadata["name"], self._container, live.tail.since)
+        return live.tail.take(piece, is_last=is_last)

@@ -1,0 +1,259 @@
+"""An operator and a suggestion service as processes of this machine, at work in a namespace of a real cluster."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from builders.experiments import a_float, a_manifest, a_scheduler, a_search
+from builders.release import has_default_storage_class
+
+ROOT = Path(__file__).parents[2]
+LIMIT_SECONDS = 180.0
+IMAGE = os.environ.get("PODIUM_TRIAL_IMAGE", "localhost/podium-trial:0.1.0")
+EXPERIMENTS, TRIALS = "experiments.podium.dev", "trials.podium.dev"
+
+Json = dict[str, Any]
+Seen = TypeVar("Seen")
+
+BOWL = """
+import os, time, podium_trial
+with podium_trial.start() as trial:
+    state = trial.restore()
+    print("resumed after step", state or 0, flush=True)
+    for step in trial.steps():
+        time.sleep(float(os.environ.get("STEP_SECONDS", "0.2")))
+        trial.report(step, loss=(trial.parameters["x"] - 0.3) ** 2 + 1.0 / step)
+        trial.save(step, step)
+"""
+"""Trains on a bowl whose least loss is at x = 0.3."""
+
+
+def kubectl(*words: str, given: Any = None) -> str:
+    """Run kubectl, with objects on its standard input; what it prints is returned."""
+    text = None if given is None else yaml.safe_dump_all(given if isinstance(given, list) else [given])
+    done = subprocess.run(["kubectl", *words], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def until(question: Callable[[], Seen | None], what: str, seconds: float = LIMIT_SECONDS) -> Seen:
+    """Ask until the answer is truthy, and return it; fails, naming what was waited for."""
+    deadline = time.monotonic() + seconds
+    while not (answer := question()):
+        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain for {what}"
+        time.sleep(0.1)
+    return answer
+
+
+@dataclass
+class Service:
+    """A process of ours that tests may kill and start again."""
+
+    command: list[str]
+    environment: dict[str, str]
+    log: Path
+    process: "subprocess.Popen[bytes] | None" = field(default=None)
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, env={**os.environ, **self.environment}, stdout=log, stderr=log
+            )
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send a signal, and return the exit code when the process has ended."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(timeout=30)
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+@dataclass
+class Podium:
+    """An operator and a suggestion service, working in a namespace of their own."""
+
+    namespace: str
+    operator: Service
+    suggestion: Service
+    folder: Path
+
+    # --- what a user does
+
+    def apply(self, name: str = "bowl", *, namespace: str | None = None, **spec: Any) -> None:
+        """Apply an experiment: ASHA over the bowl, unless told otherwise; `container` changes fields of its container."""
+        container = {
+            "name": "train",
+            "image": IMAGE,
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["python", "-c", BOWL],
+            "env": [{"name": "STEP_SECONDS", "value": spec.pop("step_seconds", "0.2")}],
+            "resources": {"limits": {"nvidia.com/gpu": 1}},
+            **spec.pop("container", {}),
+        }
+        trial = {
+            "metrics": {"source": "sdk", "scrapeIntervalSeconds": 1},
+            "checkpoints": {"persistentVolumeClaim": {"claimName": "checkpoints"}},
+            "template": {"spec": {"terminationGracePeriodSeconds": 10, "containers": [container]}},
+            **spec.pop("trial", {}),
+        }
+        defaults: Json = {
+            "parameters": [a_float("x", 0.0, 1.0, "linear")],
+            "search": a_search("random", seed=5),
+            "scheduler": a_scheduler("asha", 1, 9),
+            "max_trials": 9,
+            "parallelism": 2,
+            "pod_history_limit": 0,
+        }
+        manifest = a_manifest(name, **defaults | spec, trial=trial)
+        kubectl("apply", "-n", namespace or self.namespace, "-f", "-", given=manifest)
+
+    def patch(self, name: str = "bowl", **spec: Any) -> None:
+        self.kubectl("patch", EXPERIMENTS, name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def kubectl(self, *words: str, given: Any = None) -> str:
+        return kubectl("-n", self.namespace, *words, given=given)
+
+    # --- what there is to see
+
+    def get(self, *words: str, namespace: str | None = None) -> Json:
+        found: Json = json.loads(kubectl("-n", namespace or self.namespace, "get", *words, "-o", "json"))
+        return found
+
+    def status(self, name: str = "bowl", namespace: str | None = None) -> Json:
+        status: Json = self.get(EXPERIMENTS, name, namespace=namespace).get("status", {})
+        return status
+
+    def trials(self, namespace: str | None = None) -> list[Json]:
+        return sorted(self.get(TRIALS, namespace=namespace)["items"], key=lambda trial: trial["spec"]["number"])
+
+    def trial(self, number: int = 1) -> Json:
+        """A trial's status, with at least its phase."""
+        (found,) = [trial for trial in self.trials() if trial["spec"]["number"] == number]
+        return {"phase": "Pending", "step": 0, "reason": "", "message": "", **found.get("status", {})}
+
+    def pods(self) -> list[Json]:
+        return list(self.get("pods")["items"])
+
+    def running(self) -> list[Json]:
+        return [pod for pod in self.pods() if pod["status"].get("phase") == "Running"]
+
+    def events(self, reason: str) -> list[Json]:
+        return [event for event in self.get("events")["items"] if event["reason"] == reason]
+
+    def phase(self, name: str = "bowl") -> str:
+        return str(self.status(name).get("phase", ""))
+
+    def wait_for(self, phase: str, name: str = "bowl", seconds: float = LIMIT_SECONDS) -> Json:
+        """Wait for an experiment's phase, and return its status."""
+        until(lambda: self.phase(name) == phase, f"{name} to be {phase}", seconds)
+        return self.status(name)
+
+    def assert_whole(self, trials: int) -> None:
+        """Every trial number once, every step of every trial reported once, no pod left."""
+        found = self.trials()
+        assert [trial["spec"]["number"] for trial in found] == list(range(1, trials + 1))
+        for trial in found:
+            steps = [observation["step"] for observation in trial["status"].get("observations", [])]
+            assert steps == list(range(1, len(steps) + 1)), trial["metadata"]["name"]
+            assert trial["status"]["phase"] in ("Succeeded", "Pruned")
+        until(lambda: not self.pods(), "the last pod to go")
+
+
+@contextmanager
+def at_work(folder: Path, *, namespaces: int = 1, script: str | None = None, **environment: str) -> Iterator[Podium]:
+    """Start both processes for new namespaces that enforce restricted Pod Security; everything is gone afterwards.
+
+    `script` is Python to run in the place of the operator's main module.
+    """
+    names = [f"e2e-{secrets.token_hex(4)}" for _ in range(namespaces)]
+    for name in names:
+        kubectl("create", "namespace", name)
+        kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    kubectl("apply", "-f", "-", given=a_volume(names[0], "checkpoints", folder / "checkpoints"))
+    (folder / "token").write_text("a-secret-of-the-test")
+    shared, port = {"PODIUM_TOKEN_FILE": str(folder / "token")}, free_port()
+    suggestion = Service(
+        [sys.executable, "-m", "podium_suggestion"],
+        {
+            **shared,
+            "PODIUM_HOST": "127.0.0.1",
+            "PODIUM_PORT": str(port),
+            "PODIUM_STORE_URL": f"sqlite:///{folder}/s.db",
+        },
+        folder / "suggestion.log",
+    )
+    operator = Service(
+        [sys.executable, *(["-m", "podium_operator.kube"] if script is None else ["-c", script])],
+        {
+            **shared,
+            "PODIUM_SUGGESTION_URL": f"http://127.0.0.1:{port}",
+            "PODIUM_NAMESPACES": ",".join(names),
+            "PODIUM_PORT": str(free_port()),
+            **environment,
+        },
+        folder / "operator.log",
+    )
+    suggestion.start()
+    operator.start()
+    try:
+        yield Podium(names[0], operator, suggestion, folder)
+    finally:
+        print((folder / "operator.log").read_text()[-4000:])  # shown when a test fails
+        for service in (operator, suggestion):
+            if service.is_running:
+                service.kill(signal.SIGTERM)
+        for name in names:
+            kubectl("delete", "namespace", name, "--wait=false")
+        kubectl("delete", "pv", "-l", f"podium-test={names[0]}", "--wait=false")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def a_volume(namespace: str, claim: str, folder: Path) -> list[Json]:
+    """A claim, and a volume in a folder of this machine behind it where the cluster provides none of itself."""
+    size, mode = {"storage": "1Gi"}, "ReadWriteOnce"
+    metadata = {"name": claim, "namespace": namespace}
+    wanted: Json = {"accessModes": [mode], "resources": {"requests": size}}
+    if has_default_storage_class():
+        return [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": wanted}]
+    folder.mkdir()
+    folder.chmod(0o777)
+    name = f"{namespace}-{claim}"
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name, "labels": {"podium-test": namespace}},
+        "spec": {
+            "capacity": size,
+            "accessModes": [mode],
+            "storageClassName": "",
+            "hostPath": {"path": str(folder)},
+            "claimRef": {"namespace": namespace, "name": claim},
+        },
+    }
+    bound = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata,
+        "spec": {**wanted, "storageClassName": "", "volumeName": name},
+    }
+    return [volume, bound]
