@@ -102,7 +102,8 @@ class _Session:
         self._view = RunView(started=_now())
 
     async def run(self) -> int:
-        backend = LocalBackend(self._experiment, self._folder, clock=_now, announce=self._announce)
+        text = self._manifest.read_text(encoding="utf-8") if self._manifest.is_file() else None
+        backend = LocalBackend(self._experiment, self._folder, clock=_now, announce=self._announce, manifest=text)
         async with backend:
             for notice in backend.notices:
                 self._messages.print(f"note: {notice}", style="yellow")

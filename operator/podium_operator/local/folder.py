@@ -10,15 +10,17 @@ trials/00001/checkpoints/   what the trial saved
 trials/00001/run-2.log      what its second run printed
 """
 
-import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from podium_operator.core.ports import BackendError
+
+_Record = TypeVar("_Record")
 
 
 class ResultsFolder:
@@ -27,6 +29,10 @@ class ResultsFolder:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self._lock_file: TextIO | None = None
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "experiment.yaml"
 
     @property
     def experiment(self) -> Path:
@@ -53,22 +59,25 @@ class ResultsFolder:
         try:
             for folder in (self.root, self.root / "state" / "trials", self.root / "state" / "runs"):
                 folder.mkdir(parents=True, exist_ok=True)
-            self._lock_file = (self.root / "lock").open("a+", encoding="utf-8")
+            lock_file = (self.root / "lock").open("a+", encoding="utf-8")
         except OSError as fault:
-            raise BackendError(_cannot("write to", self.root, fault)) from fault
+            raise disk_fault("write to", self.root, fault) from fault
         try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock_file.seek(0)
-            holder = self._lock_file.read().strip() or "unknown"
-            self._lock_file.close()
-            message = (
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file.truncate(0)
+            lock_file.write(str(os.getpid()))
+            lock_file.flush()
+        except BlockingIOError:
+            lock_file.seek(0)
+            holder = lock_file.read().strip() or "unknown"
+            lock_file.close()
+            raise BackendError(
                 f"another podium run (process {holder}) works in {self.root}; wait for it, or give another --results"
-            )
-            raise BackendError(message) from None
-        self._lock_file.truncate(0)
-        self._lock_file.write(str(os.getpid()))
-        self._lock_file.flush()
+            ) from None
+        except OSError as fault:
+            _close_in_any_case(lock_file)
+            raise disk_fault("lock", self.root, fault) from fault
+        self._lock_file = lock_file
 
     def unlock(self) -> None:
         if self._lock_file is not None:
@@ -77,23 +86,35 @@ class ResultsFolder:
 
     def documents(self, kind: str) -> Iterator[dict[str, Any]]:
         """Yield every document of state/`kind`, in order of names."""
-        for path in sorted((self.root / "state" / kind).glob("*.json")):
+        for path in self._paths(kind):
             yield read_document(path)
+
+    def records(self, kind: str, parse: Callable[[dict[str, Any]], _Record]) -> Iterator[_Record]:
+        """Yield every record of state/`kind`; raises BackendError naming the file that is none."""
+        for path in self._paths(kind):
+            yield read_record(path, parse)
+
+    def _paths(self, kind: str) -> list[Path]:
+        return sorted((self.root / "state" / kind).glob("[0-9]*.json"))
 
 
 def read_document(path: Path) -> dict[str, Any]:
     """Return a JSON document; raises BackendError when it cannot be read or is none."""
+    return read_record(path, lambda document: document)
+
+
+def read_record(path: Path, parse: Callable[[dict[str, Any]], _Record]) -> _Record:
+    """Return what a JSON document describes; raises BackendError when it cannot be read or describes nothing."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise ValueError("not an object")  # noqa: TRY004, TRY301  (every damage is told in one way)
+        return parse(document)
     except OSError as fault:
-        raise BackendError(_cannot("read", path, fault)) from fault
-    except ValueError as fault:
-        raise BackendError(
-            f"{path} is damaged ({fault}); restore it, or start afresh with another --results"
-        ) from fault
-    if not isinstance(document, dict):
-        raise BackendError(f"{path} is damaged (not an object); restore it, or start afresh with another --results")
-    return document
+        raise disk_fault("read", path, fault) from fault
+    except (ValueError, KeyError, TypeError, RecursionError) as fault:
+        why = str(fault).partition("\n")[0] if isinstance(fault, ValueError) else repr(fault)
+        raise BackendError(f"{path} is damaged ({why}); restore it, or start afresh with another --results") from fault
 
 
 def write_document(path: Path, document: dict[str, Any]) -> None:
@@ -102,7 +123,7 @@ def write_document(path: Path, document: dict[str, Any]) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all; raises BackendError when the disk refuses."""
+    """Write a file whole or not at all, and for good; raises BackendError when the disk refuses."""
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,10 +132,27 @@ def write_whole(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as fault:
-        temporary.unlink(missing_ok=True) if fault.errno != errno.EROFS else None
-        raise BackendError(_cannot("write", path, fault)) from fault
+        with suppress(OSError):  # what refused the file may refuse this too
+            temporary.unlink(missing_ok=True)
+        raise disk_fault("write", path, fault) from fault
 
 
-def _cannot(do: str, path: Path, fault: OSError) -> str:
-    return f"cannot {do} {path}: {fault.strerror or fault}; free some space, or check the permissions"
+def disk_fault(do: str, path: Path, fault: OSError) -> BackendError:
+    """Return the error for a file that the disk refuses: what was to be done, why it failed, and the remedy."""
+    return BackendError(f"cannot {do} {path}: {fault.strerror or fault}; free some space, or check the permissions")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in a folder last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _close_in_any_case(file: TextIO) -> None:
+    with suppress(OSError):  # it holds text that a full disk has refused
+        file.close()

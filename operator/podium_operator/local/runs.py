@@ -1,10 +1,14 @@
-"""One local run: how it is started, what its exit record means, and where its metrics are read."""
+"""One local run: its words and environment, what is kept of it on disk, and what its exit record means."""
 
+import codecs
+import errno
 import json
 import os
+import re
 import sys
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,14 +26,24 @@ from podium_operator.core.facts import End, EndKind, Run, RunState
 from podium_operator.core.seeds import trial_seed
 from podium_operator.local.folder import ResultsFolder
 
-DEFAULT_GRACE_SECONDS = 30
-"""What Kubernetes gives a pod between SIGTERM and SIGKILL, unless its template says otherwise."""
-
 _FAULT_OF_THE_CODE = frozenset(
-    {Signals.SIGSEGV, Signals.SIGABRT, Signals.SIGBUS, Signals.SIGFPE, Signals.SIGILL, Signals.SIGSYS}
+    Signals[f"SIG{name}"]
+    for name in ("SEGV", "ABRT", "BUS", "FPE", "ILL", "SYS", "TRAP", "PIPE", "ALRM", "XCPU", "XFSZ")
 )
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""Signals that a program earns by what it does; the others come from somebody else."""
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+"""How libraries are told to compute with so many threads; they take every core of the machine unless told otherwise."""
+_REFERENCE = re.compile(r"\$(?P<escape>\$)?\((?P<name>[^()]*)\)")
+"""Kubernetes' own way to name a variable of the container in its command."""
 _LOG_TAIL_BYTES = 8192
+_DISK_FULL = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,8 @@ class RunRecord:
     run: Run
     mark: str
     """Carried in the environment of every process of the run."""
+    first_step: int = 0
+    """The step it goes on from: where counting begins when its metrics do not tell their steps."""
 
     def to_json(self) -> dict[str, Any]:
         run = self.run
@@ -48,6 +64,7 @@ class RunRecord:
             "created": run.created.isoformat(),
             "stopping": run.stopping,
             "mark": self.mark,
+            "firstStep": self.first_step,
         }
 
     @classmethod
@@ -55,36 +72,61 @@ class RunRecord:
         created = datetime.fromisoformat(data["created"])
         stopping = Reason(data["stopping"]) if data["stopping"] else None
         run = Run(data["number"], data["attempt"], RunState.ACTIVE, created, started=created, stopping=stopping)
-        return cls(run, data["mark"])
+        return cls(run, data["mark"], data.get("firstStep", 0))
 
     def with_run(self, **changes: Any) -> "RunRecord":
         return replace(self, run=replace(self.run, **changes))
 
 
-def new_record(number: int, attempt: int, now: datetime) -> RunRecord:
+def new_record(number: int, attempt: int, now: datetime, first_step: int = 0) -> RunRecord:
     """Return the record of a run that starts now."""
-    return RunRecord(Run(number, attempt, RunState.ACTIVE, created=now, started=now), mark=uuid.uuid4().hex)
+    return RunRecord(Run(number, attempt, RunState.ACTIVE, created=now, started=now), uuid.uuid4().hex, first_step)
 
 
-def command_of(experiment: Experiment, trial: Trial) -> list[str]:
-    """Return the words that the trial's container would execute."""
-    container = substitute(_container(experiment), trial.spec.parameters)
-    return [*(container.get("command") or ()), *(container.get("args") or ())]
+def command_of(experiment: Experiment, trial: Trial, variables: Mapping[str, str]) -> list[str]:
+    """Return the words that the trial's container would execute.
+
+    `$(NAME)` stands for a variable of the container, as on a cluster: `--epochs $(PODIUM_TARGET_STEP)`. All else, and
+    every parameter's value, arrives exactly as written.
+    """
+    container = _substituted(experiment, trial)
+    return [_expand(word, variables) for word in (*(container.get("command") or ()), *(container.get("args") or ()))]
 
 
-def environment_of(
-    experiment: Experiment, trial: Trial, record: RunRecord, folder: ResultsFolder, own: Mapping[str, str]
-) -> dict[str, str]:
-    """Return the environment of a run: this process's own, the container's, and the treaty's variables."""
+def variables_of(experiment: Experiment, trial: Trial, record: RunRecord, folder: ResultsFolder) -> dict[str, str]:
+    """Return the variables that the run's container would have: the template's own, then the treaty's.
+
+    One without a value (valueFrom) is left to this machine's environment.
+    """
+    container = _substituted(experiment, trial)
+    variables: dict[str, str] = {}
+    for variable in container.get("env") or ():
+        if "valueFrom" not in variable:
+            variables[variable["name"]] = _expand(variable.get("value") or "", variables)
+    return variables | _treaty_variables(experiment, trial, record, folder)
+
+
+def environment_of(experiment: Experiment, variables: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a run: this machine's, the container's variables over it, this Python first on the path.
+
+    Trials that run side by side compute with one thread each, unless somebody has said otherwise: more would only
+    fight over the cores. What a program prints is not held back, so that its log can be followed.
+    """
+    inherited = {name: value for name, value in own.items() if name not in _TREATY}
+    threads = {} if experiment.spec.parallelism == 1 else dict.fromkeys(_THREADS, "1")
+    threads = {} if any(name in inherited or name in variables for name in _THREADS) else threads
+    environment = {"PYTHONUNBUFFERED": "1", **threads, **inherited, **variables}
+    path = environment.get("PATH") or os.defpath
+    return {**environment, "PATH": os.pathsep.join([str(Path(sys.executable).parent), path])}
+
+
+_TREATY = frozenset(value for name, value in vars(runtime).items() if name.startswith("ENV_"))
+"""Variables that only a run itself may have: a podium that runs in a trial of another podium must not pass them on."""
+
+
+def _treaty_variables(experiment: Experiment, trial: Trial, record: RunRecord, folder: ResultsFolder) -> dict[str, str]:
     number, attempt = record.run.number, record.run.attempt
-    container = substitute(_container(experiment), trial.spec.parameters)
-    given = {variable["name"]: variable.get("value", "") for variable in container.get("env") or ()}
-    interpreter = str(Path(sys.executable).parent)
-    environment = {
-        **{name: "1" for name in _ONE_THREAD if name not in own},
-        **own,
-        "PATH": os.pathsep.join([interpreter, own.get("PATH", os.defpath)]),
-        **given,
+    variables = {
         runtime.ENV_EXPERIMENT: experiment.metadata.name,
         runtime.ENV_TRIAL: trial_name(experiment.metadata.name, number),
         runtime.ENV_NUMBER: str(number),
@@ -100,16 +142,35 @@ def environment_of(
         runtime.ENV_RUN_MARK: record.mark,
     }
     if trial.target is not None:
-        environment[runtime.ENV_TARGET] = str(trial.target)
+        variables[runtime.ENV_TARGET] = str(trial.target)
     if trial.spec.parent is not None:
-        environment[runtime.ENV_PARENT_CHECKPOINTS] = str(folder.checkpoints(trial.spec.parent.trial))
-    return environment
+        variables[runtime.ENV_PARENT_CHECKPOINTS] = str(folder.checkpoints(trial.spec.parent.trial))
+    return variables
 
 
-def grace_seconds(experiment: Experiment) -> float:
-    """Return the time between SIGTERM and SIGKILL."""
-    pod = experiment.spec.trial.template["spec"]
-    return float(pod.get("terminationGracePeriodSeconds") or DEFAULT_GRACE_SECONDS)
+def _substituted(experiment: Experiment, trial: Trial) -> dict[str, Any]:
+    """Return the trial's container with the parameters' values in it, guarded against being taken for references."""
+    return substitute(_container(experiment), {name: _guard(value) for name, value in trial.spec.parameters.items()})
+
+
+def _guard(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("$(", "$$(")
+        case list():
+            return [_guard(item) for item in value]
+        case dict():
+            return {_guard(key): _guard(item) for key, item in value.items()}
+    return value
+
+
+def _expand(text: str, variables: Mapping[str, str]) -> str:
+    """Replace `$(NAME)` by a variable that is known; `$$(NAME)` stands for the text `$(NAME)`."""
+
+    def value_of(match: re.Match[str]) -> str:
+        return match[0][1:] if match["escape"] else variables.get(match["name"], match[0])
+
+    return _REFERENCE.sub(value_of, text)
 
 
 def end_of(record: Mapping[str, Any] | None, log: Path, termination: str, now: datetime) -> End:
@@ -127,16 +188,50 @@ def end_of(record: Mapping[str, Any] | None, log: Path, termination: str, now: d
     if code == ExitCode.CHECKPOINTED:
         return End(EndKind.CHECKPOINTED, Reason.DISRUPTED, "it was asked to stop from outside", at)
     if code is not None:
-        return End(EndKind.FAILED, Reason.EXIT_CODE, f"exit code {code}{_last_words(log, termination)}", at)
+        words = f"exit code {code}{_last_words(log, termination)}"
+        if _DISK_FULL in words:
+            return End(EndKind.DISRUPTED, Reason.DISRUPTED, words, at)  # not the fault of the configuration
+        return End(EndKind.FAILED, Reason.EXIT_CODE, words, at)
     if number in _FAULT_OF_THE_CODE:
         words = f"killed by signal {number} ({Signals(number).name}){_last_words(log, termination)}"
         return End(EndKind.FAILED, Reason.CRASHED, words, at)
     return End(EndKind.DISRUPTED, Reason.DISRUPTED, f"killed by signal {number} from outside", at)
 
 
-def interrupted_end(now: datetime) -> End:
+def interrupted_end(last_sign_of_life: datetime) -> End:
     """Return the end of a run that an earlier `podium run` left behind without a trace of how it ended."""
-    return End(EndKind.CHECKPOINTED, Reason.SUSPENDED, "podium run and its processes were stopped", now)
+    return End(EndKind.CHECKPOINTED, Reason.SUSPENDED, "podium run and its processes were stopped", last_sign_of_life)
+
+
+def last_sign_of_life(record: RunRecord, folder: ResultsFolder) -> datetime:
+    """Return when the run last wrote something: the time since then, podium's own absence, was no training."""
+    run = record.run
+    times = [run.created]
+    for ending in ("log", "port", "termination"):
+        with suppress(OSError):
+            written = folder.of_run(run.number, run.attempt, ending).stat().st_mtime
+            times.append(datetime.fromtimestamp(written, UTC))
+    return max(times)
+
+
+class LogTail:
+    """What a log has gained since it was last read, as text; a character that is cut off waits for its rest."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def read_more(self, limit: int) -> str:
+        """Return the next piece, of at most `limit` bytes; empty at the end of the file, or without one."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                data = file.read(limit)
+        except OSError:
+            return ""
+        self._position += len(data)
+        return self._decoder.decode(data)
 
 
 def _container(experiment: Experiment) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the readers make of pages and logs, well written or not: reports where there are any, and never an exception."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -95,7 +96,7 @@ def test_reports_do_not_depend_on_where_the_text_is_cut(cuts: list[int]) -> None
     whole = LogReader(LogMetrics(source="log"), 1, 0)
     pieces = LogReader(LogMetrics(source="log"), 1, 0)
     edges = [0, *sorted(cuts), len(text)]
-    read = [report for left, right in zip(edges, edges[1:], strict=False) for report in pieces.read(text[left:right])]
+    read = [report for left, right in pairwise(edges) for report in pieces.read(text[left:right])]
     assert read == whole.read(text)
 
 
@@ -141,7 +142,12 @@ def test_each_page_is_a_report() -> None:
 
 
 def test_step_series_tells_the_step_and_a_page_without_news_is_no_report() -> None:
-    pages = ["train_loss 3\nepoch 5\n", "train_loss 3\nepoch 5\n", "train_loss 3\nepoch 6\n", "train_loss NaN\nepoch 6\n"]
+    pages = [
+        "train_loss 3\nepoch 5\n",
+        "train_loss 3\nepoch 5\n",
+        "train_loss 3\nepoch 6\n",
+        "train_loss NaN\nepoch 6\n",
+    ]
     assert read_pages(*pages[:3], step="epoch") == [(5, 3.0), (6, 3.0)]
     assert len(read_pages(*pages, pages[-1], step="epoch")) == 3
 
@@ -172,7 +178,9 @@ def test_text_that_names_no_series_is_refused_with_the_remedy(series: str) -> No
 
 
 def test_page_of_another_trial_is_told_apart() -> None:
-    page = metrics_page([Observation(attempt=1, step=1, metrics={"loss": 1.0})], {"experiment": "e", "trial": "e-00001"})
+    page = metrics_page(
+        [Observation(attempt=1, step=1, metrics={"loss": 1.0})], {"experiment": "e", "trial": "e-00001"}
+    )
     assert is_page_of(page, "e-00001")
     assert not is_page_of(page, "e-00002")
 
