@@ -31,6 +31,8 @@ class Cells(Sequence[float]):
         return self.column.size
 
     def __getitem__(self, index: int) -> float:  # type: ignore[override]  # nobody slices
+        if not 0 <= index < len(self):
+            raise IndexError(f"a column of {len(self)} cells has none of index {index}")
         return float(self.column.centre(np.asarray(float(index))))
 
 
@@ -48,6 +50,8 @@ class Combinations:
 
     def point(self, index: int) -> FloatArray:
         """Return combination `index`, 0 <= index < size, as a point, shape (dimension,), NaN where inactive."""
+        if not 0 <= index < self.size:
+            raise IndexError(f"of {self.size} combinations there is none of index {index}")
         point = np.full(self._space.dimension, np.nan)
         for tree in reversed(self._trees):
             index, branch = divmod(index, tree.size)
@@ -103,7 +107,7 @@ class _Tree:
             if index < size:
                 return coordinate, index
             index -= size
-        raise IndexError("there are not so many combinations")
+        raise AssertionError("the sizes of the branches add up to the tree's")
 
     def _count(self, depth: int, state: _State) -> int:
         """Count the combinations of the columns from `depth` on, given the coordinates of the parents before."""
