@@ -8,13 +8,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-
-import yaml
 
 from builders.experiments import a_float, a_manifest, a_scheduler, a_search
 from builders.release import has_default_storage_class
@@ -41,8 +39,9 @@ with podium_trial.start() as trial:
 
 
 def kubectl(*words: str, given: Any = None) -> str:
-    """Run kubectl, with objects on its standard input; what it prints is returned."""
-    text = None if given is None else yaml.safe_dump_all(given if isinstance(given, list) else [given])
+    """Run kubectl, with an object, or a list of them, on its standard input; what it prints is returned."""
+    # As JSON, which is YAML too: what is posted raw may be nothing else.
+    text = None if given is None else "\n---\n".join(map(json.dumps, given if isinstance(given, list) else [given]))
     done = subprocess.run(["kubectl", *words], input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -142,9 +141,9 @@ class Podium:
         return sorted(self.get(TRIALS, namespace=namespace)["items"], key=lambda trial: trial["spec"]["number"])
 
     def trial(self, number: int = 1) -> Json:
-        """A trial's status, with at least its phase."""
-        (found,) = [trial for trial in self.trials() if trial["spec"]["number"] == number]
-        return {"phase": "Pending", "step": 0, "reason": "", "message": "", **found.get("status", {})}
+        """A trial's status; there may be none yet."""
+        found = [trial.get("status", {}) for trial in self.trials() if trial["spec"]["number"] == number]
+        return {"phase": "", "step": 0, "reason": "", "message": "", **(found[0] if found else {})}
 
     def pods(self) -> list[Json]:
         return list(self.get("pods")["items"])
@@ -175,7 +174,9 @@ class Podium:
 
 
 @contextmanager
-def at_work(folder: Path, *, namespaces: int = 1, script: str | None = None, **environment: str) -> Iterator[Podium]:
+def at_work(
+    folder: Path, *, namespaces: int = 1, script: str | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Podium]:
     """Start both processes for new namespaces that enforce restricted Pod Security; everything is gone afterwards.
 
     `script` is Python to run in the place of the operator's main module.
@@ -204,7 +205,7 @@ def at_work(folder: Path, *, namespaces: int = 1, script: str | None = None, **e
             "PODIUM_SUGGESTION_URL": f"http://127.0.0.1:{port}",
             "PODIUM_NAMESPACES": ",".join(names),
             "PODIUM_PORT": str(free_port()),
-            **environment,
+            **(environment or {}),
         },
         folder / "operator.log",
     )

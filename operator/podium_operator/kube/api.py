@@ -5,8 +5,9 @@ the rest of a pass, and refuse what the API server takes.
 """
 
 import asyncio
+import codecs
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
@@ -24,6 +25,10 @@ Json = dict[str, Any]
 REQUEST_SECONDS = 15.0
 """An API server that has not answered by then is as good as away."""
 PAGE_SIZE = 500
+MAX_LOG_BYTES = 64 * 1024 * 1024
+LOG_SECONDS = 60.0
+"""So much of an ended container's log is read, for so long: a trial can neither fill nor hold up the operator."""
+_CHUNK = 64 * 1024
 
 _JSON, _MERGE = "application/json", "application/merge-patch+json"
 _NOT_FOUND, _CONFLICT = 404, 409
@@ -81,6 +86,19 @@ class KubernetesApi:
         except KubernetesError:
             return ""
         return text.decode(errors="replace")
+
+    async def read_log(self, namespace: str, pod: str, container: str, take: Callable[[str], object]) -> None:
+        """Read all that a container has printed, piece by piece; what there is of it when it is gone or too long."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        query = [("container", container), ("limitBytes", str(MAX_LOG_BYTES))]
+        request = await self._request("GET", f"{_of_core(namespace, 'pods', pod)}/log", query=query)
+        with suppress(aiohttp.ClientError, OSError, TimeoutError):
+            async with asyncio.timeout(LOG_SECONDS):
+                response = (await self._client.call_api(*request)).response
+                async with response:
+                    if response.status < 400:
+                        async for piece in response.content.iter_chunked(_CHUNK):
+                            take(decoder.decode(piece))
 
     # --- writing: what exists already is left as it is, and what is gone already is gone
 
@@ -236,14 +254,7 @@ class KubernetesApi:
         query: list[tuple[str, str]] | None = None,
         content_type: str = _JSON,
     ) -> bytes:
-        request = await self._client.param_serialize(
-            verb,
-            path,
-            query_params=query or [],
-            header_params={"Accept": "application/json, */*", "Content-Type": content_type},
-            body=body,
-            auth_settings=["BearerToken"],
-        )
+        request = await self._request(verb, path, body, query, content_type)
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 response = await self._client.call_api(*request)
@@ -253,6 +264,24 @@ class KubernetesApi:
         if response.status >= 400:
             raise KubernetesError(f"the API server refuses: {_message(answer)}", response.status)
         return answer
+
+    async def _request(
+        self,
+        verb: str,
+        path: str,
+        body: Json | None = None,
+        query: list[tuple[str, str]] | None = None,
+        content_type: str = _JSON,
+    ) -> tuple[Any, ...]:
+        request: tuple[Any, ...] = await self._client.param_serialize(
+            verb,
+            path,
+            query_params=query or [],
+            header_params={"Accept": "application/json, */*", "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        return request
 
 
 def _message(answer: bytes) -> str:

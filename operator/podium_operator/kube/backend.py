@@ -16,7 +16,7 @@ import httpx
 
 from podium_contract.conditions import Reason
 from podium_contract.experiment import Experiment, ExperimentStatus
-from podium_contract.names import LABEL_TRIAL, experiment_key
+from podium_contract.names import LABEL_TRIAL, experiment_key, trial_name
 from podium_contract.template import trial_container
 from podium_contract.trial import Trial, TrialStatus
 from podium_operator.core.actions import (
@@ -92,7 +92,6 @@ class KubeBackend:
     async def open(self) -> None:
         """List what exists. Called again, it finds what the watch has missed."""
         metadata = self._world.experiment.metadata
-        self._take_in_news()
         trials = await self._api.trials_of(metadata.namespace, metadata.uid)
         pods = await self._api.pods_of(metadata.namespace, metadata.uid)
         experiment = await self._api.experiment(metadata.namespace, metadata.name)
@@ -172,9 +171,8 @@ class KubeBackend:
             self._kept[name] = body["metadata"]["creationTimestamp"]
         elif live is None or attempt_of(live.pod) < attempt:
             step = trial.status.step if trial is not None else 0
-            self._pods[number] = LivePod(
-                body, trial.metadata.name if trial is not None else name, reader_for(self._source, attempt, step)
-            )
+            known_as = trial_name(self._world.experiment.metadata.name, number)
+            self._pods[number] = LivePod(body, known_as, reader_for(self._source, attempt, step), first_step=step)
 
     def _lose_pod(self, body: Json) -> None:
         """A pod is gone: of a run that is not accounted for, its last sight is how it ended."""

@@ -20,12 +20,9 @@ class LogTail:
         """The moment from which to ask for the next piece; None: from the beginning."""
         return None if self._since is None else self._since.isoformat().replace("+00:00", "Z")
 
-    def take(self, piece: str, *, is_last: bool = False) -> str:
-        """Return the text that a piece adds; its last line waits for its end unless there will be no more."""
-        lines = piece.split("\n")
-        cut_off = lines.pop()
-        if is_last and cut_off:
-            lines.append(cut_off)
+    def take(self, piece: str) -> str:
+        """Return the text that a piece adds; a last line without its end will come again, and waits for that."""
+        lines = piece.split("\n")[:-1]
         new = [line for line in lines if line and line not in self._known]
         self._remember(new)
         if not new and len(piece) >= MAX_PIECE_BYTES // 2 and self._since is not None:

@@ -185,10 +185,15 @@ class Operator:
         known = tuple(Condition.model_validate(c) for c in body.get("status", {}).get("conditions", ()))
         failed = Condition(type=ConditionType.FAILED, status="True", reason=Reason.INVALID_SPEC, message=message)
         conditions, changed = set_condition(known, failed, _now())
-        if changed:
-            status = {"phase": ConditionType.FAILED, "conditions": [condition.to_json() for condition in conditions]}
-            await self._api.write_status(metadata["namespace"], "experiments", metadata["name"], status)
-            _log.warning("%s/%s is refused: %s", metadata["namespace"], metadata["name"], message)
+        if not changed:
+            return
+        _log.warning("%s/%s is refused: %s", metadata["namespace"], metadata["name"], message)
+        status = {"phase": ConditionType.FAILED, "conditions": [condition.to_json() for condition in conditions]}
+        for pause in _RETRY_SECONDS:
+            with suppress(KubernetesError):
+                await self._api.write_status(metadata["namespace"], "experiments", metadata["name"], status)
+                return
+            await asyncio.sleep(pause)
 
     def _seat_of(self, body: Json) -> _Seat | None:
         return self._seats.get((body["metadata"].get("labels") or {}).get(LABEL_EXPERIMENT_UID, ""))

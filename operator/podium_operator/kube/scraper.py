@@ -15,7 +15,7 @@ from podium_contract.experiment import LogMetrics, MetricsSource, PrometheusMetr
 from podium_contract.trial import Observation
 from podium_operator.kube.api import KubernetesApi
 from podium_operator.kube.logs import LogTail
-from podium_operator.kube.runs import termination_message_of
+from podium_operator.kube.runs import attempt_of, termination_message_of
 from podium_operator.metrics import Metrics
 from podium_operator.metrics_sources import LogReader, Reader, final_reports, is_page_of
 from podium_operator.scraping import Inbox, fetch_page
@@ -23,8 +23,6 @@ from podium_operator.scraping import Inbox, fetch_page
 Json = dict[str, Any]
 
 SCRAPE_INTERVAL_SECONDS = 5.0
-MAX_LAST_PIECES = 64
-"""An ended container's log is read in at most so many pieces."""
 
 
 @dataclass
@@ -34,6 +32,8 @@ class LivePod:
     pod: Json
     trial: str
     reader: Reader
+    first_step: int = 0
+    """Where its reader began to count."""
     inbox: Inbox = field(default_factory=Inbox)
     tail: LogTail = field(default_factory=LogTail)
     is_gone: bool = False
@@ -69,12 +69,8 @@ class Scraper:
 
     async def read_last(self, live: LivePod) -> None:
         """Read what an ended run has left."""
-        if isinstance(live.reader, LogReader) and not live.is_gone:
-            for _ in range(MAX_LAST_PIECES):
-                if not (piece := await self._next_piece(live, is_last=True)):
-                    break
-                live.inbox.take(live.reader.read(piece))
-            live.inbox.take(live.reader.finish())
+        if isinstance(self._source, LogMetrics) and not live.is_gone:
+            await self._read_whole_log(live, self._source)
         live.inbox.take(final_reports(self._source, termination_message_of(live.pod, self._container)))
         live.is_read_to_the_end = True
 
@@ -103,9 +99,15 @@ class Scraper:
         return live.reader.read(page) if page is not None and is_its_own else []
 
     async def _read_log(self, live: LivePod) -> list[Observation]:
-        return live.reader.read(await self._next_piece(live, is_last=False))
-
-    async def _next_piece(self, live: LivePod, *, is_last: bool) -> str:
         metadata = live.pod["metadata"]
         piece = await self._api.log_of(metadata["namespace"], metadata["name"], self._container, live.tail.since)
-        return live.tail.take(piece, is_last=is_last)
+        return live.reader.read(live.tail.take(piece))
+
+    async def _read_whole_log(self, live: LivePod, source: LogMetrics) -> None:
+        """Read the log of an ended run from its beginning: what flew by too fast while it ran is found then."""
+        reader = LogReader(source, attempt_of(live.pod), live.first_step)
+        metadata = live.pod["metadata"]
+        await self._api.read_log(
+            metadata["namespace"], metadata["name"], self._container, lambda text: live.inbox.take(reader.read(text))
+        )
+        live.inbox.take(reader.finish())

@@ -39,11 +39,6 @@ def test_line_cut_off_waits_for_its_end() -> None:
     assert tail.take(stamped(1, "a") + stamped(2, "half")) == "half\n"
 
 
-def test_last_line_needs_no_end() -> None:
-    tail = LogTail()
-    assert tail.take(stamped(1, "a") + "2026-01-01T12:00:02.000000000Z end", is_last=True) == "a\nend\n"
-
-
 def test_memory_holds_the_last_moments_only() -> None:
     tail = LogTail()
     for second in range(50):
