@@ -191,6 +191,7 @@ class KubeBackend:
         if self._scraping is not None and self._scraping.done():
             self._scraping.result()  # it ends with a fault only
         self._take_in_news()
+        await self._keep_to_the_limit()
         await self._try_again()
         now = self._clock()
         runs = {
@@ -357,14 +358,15 @@ class KubeBackend:
             await self._api.delete_pod(metadata["namespace"], metadata["name"])
             self._versions[metadata["uid"]] = _GONE
         del self._pods[number]
-        for name in self._beyond_the_limit():
-            await self._api.delete_pod(metadata["namespace"], name)
-            del self._kept[name]
+        await self._keep_to_the_limit()
 
-    def _beyond_the_limit(self) -> list[str]:
-        """Return the oldest of the kept pods, as many as there are too many."""
+    async def _keep_to_the_limit(self) -> None:
+        """Delete the oldest of the kept pods, as many as there are too many."""
+        experiment = self._world.experiment
         names = sorted(self._kept, key=lambda name: (self._kept[name], name))
-        return names[: max(len(names) - self._world.experiment.spec.pod_history_limit, 0)]
+        for name in names[: max(len(names) - experiment.spec.pod_history_limit, 0)]:
+            await self._api.delete_pod(experiment.metadata.namespace, name)
+            del self._kept[name]
 
     # --- helpers
 

@@ -1,0 +1,175 @@
+"""The Kubernetes backend may lose its process at any write, and its watch in any way: the experiment ends the same.
+
+After Sieve (Sun et al., OSDI 2022): the writes of an undisturbed run are recorded, and for each of them one run is made
+in which the operator dies right before it, and one right after; and one run for each way in which a watch may fail it.
+"""
+
+import asyncio
+from typing import Any, Literal, get_args
+
+import httpx
+import pytest
+
+from builders.experiments import a_float, a_scheduler, a_search, an_experiment
+from builders.fake_backend import OperatorDied
+from builders.fake_kubernetes import Delivery, FakeKubernetes
+from podium_contract.experiment import Experiment
+from podium_contract.parameters import Assignment
+from podium_contract.wire import Advice, AdviceRequest
+from podium_operator.core.loop import Loop
+from podium_operator.core.ports import BackendError
+from podium_operator.kube.backend import KubeBackend
+from podium_operator.metrics import Metrics
+from podium_suggestion.engine import Engine
+from podium_suggestion.store import open_store
+
+MAX_PASSES = 1000
+LISTING_PASSES = 5
+"""How often the operator of these tests lists everything anew."""
+SMALL: dict[str, Any] = {"scheduler": a_scheduler("asha", 1, 2, reductionFactor=2), "max_trials": 3}
+
+
+class Advisor:
+    """The engine, asked directly."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def advise(self, request: AdviceRequest) -> Advice:
+        return self._engine.advise(request)
+
+
+def bowl(assignment: Assignment, step: int) -> dict[str, float]:
+    """A loss that falls with training and is least at lr = 0.3."""
+    return {"loss": (assignment["lr"] - 0.3) ** 2 + 1.0 / step}
+
+
+def a_cluster(**spec: Any) -> FakeKubernetes:
+    defaults: dict[str, Any] = {
+        "parameters": [a_float("lr", 0.0, 1.0, "linear")],
+        "search": a_search("random", seed=3),
+        "scheduler": a_scheduler("asha", 1, 9),
+        "max_trials": 9,
+        "parallelism": 1,
+        "pod_history_limit": 0,
+    }
+    experiment = an_experiment(**defaults | spec)
+    identified = experiment.metadata.model_copy(update={"uid": "u1"})
+    return FakeKubernetes(experiment.model_copy(update={"metadata": identified}), bowl)
+
+
+def finish(cluster: FakeKubernetes, delivery: Delivery = "in order") -> None:
+    """Drive the experiment to its end, with a new operator whenever one has died."""
+
+    async def drive() -> None:
+        engine = Engine(open_store("sqlite://"))
+        async with httpx.AsyncClient() as client:
+            while not await has_lived_to_the_end(cluster, engine, client, delivery):
+                pass
+
+    asyncio.run(drive())
+
+
+async def has_lived_to_the_end(
+    cluster: FakeKubernetes, engine: Engine, client: httpx.AsyncClient, delivery: Delivery
+) -> bool:
+    """One operator's life; answers whether it saw the end."""
+    body = cluster.all_of("experiments")[0]
+    backend = KubeBackend(Experiment.model_validate(body), cluster, client, lambda: cluster.now, Metrics())
+    loop = Loop(backend, Advisor(engine), lambda: cluster.now)
+    try:
+        await backend.open()
+        for number in range(MAX_PASSES):
+            cluster.deliver(backend, delivery)
+            try:
+                if number % LISTING_PASSES == 0:
+                    await backend.open()
+                if (await loop.step()).plan.is_finished:
+                    return True
+            except BackendError:
+                await backend.open()
+            cluster.tick()
+    except OperatorDied:
+        return False
+    finally:
+        await backend.close()
+    raise AssertionError("the experiment does not end")
+
+
+def table(cluster: FakeKubernetes) -> list[tuple[Any, ...]]:
+    """What a user would compare: every trial with its parameters, phase, reason and progress."""
+    return [
+        (
+            trial["spec"]["number"],
+            trial["spec"]["parameters"],
+            *(trial["status"].get(field) for field in ("phase", "reason", "step", "value", "retries")),
+            [(observation["step"], observation["metrics"]) for observation in trial["status"]["observations"]],
+        )
+        for trial in cluster.all_of("trials")
+    ]
+
+
+def an_undisturbed_run(**spec: Any) -> FakeKubernetes:
+    cluster = a_cluster(**spec)
+    finish(cluster)
+    return cluster
+
+
+def assert_same(cluster: FakeKubernetes, undisturbed: FakeKubernetes, what: str) -> None:
+    assert table(cluster) == table(undisturbed), what
+    assert sorted(cluster.trained) == sorted(undisturbed.trained), f"{what}: a step was trained twice, or never"
+    assert cluster.all_of("pods") == [], what
+    (experiment,) = cluster.all_of("experiments")
+    assert experiment["status"]["phase"] == "Complete"
+
+
+def test_undisturbed_run_promotes_three_of_nine_and_then_one() -> None:
+    cluster = an_undisturbed_run()
+    steps = sorted(trial["status"]["step"] for trial in cluster.all_of("trials"))
+    assert (steps[-1], steps.count(1), len(steps)) == (9, 6, 9)
+    assert len(cluster.trained) == len(set(cluster.trained))
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_death_at_any_write_changes_nothing(moment: Literal["before", "after"]) -> None:
+    undisturbed = an_undisturbed_run(**SMALL)
+    assert len(undisturbed.writes) > 20
+    for number, description in enumerate(undisturbed.writes):
+        cluster = a_cluster(**SMALL)
+        cluster.die = (number, moment)
+        finish(cluster)
+        assert cluster.deaths == 1
+        assert_same(cluster, undisturbed, f"death {moment} write {number}: {description}")
+
+
+@pytest.mark.parametrize("delivery", get_args(Delivery))
+def test_watch_that_fails_in_any_way_changes_nothing(delivery: Delivery) -> None:
+    cluster = a_cluster()
+    finish(cluster, delivery)
+    assert_same(cluster, an_undisturbed_run(), delivery)
+
+
+@pytest.mark.parametrize("delivery", ["late", "dropped"])
+def test_death_with_a_bad_watch_changes_nothing(delivery: Delivery) -> None:
+    undisturbed = an_undisturbed_run(**SMALL)
+    for number in range(len(undisturbed.writes)):
+        cluster = a_cluster(**SMALL)
+        cluster.die = (number, "after")
+        finish(cluster, delivery)
+        assert_same(cluster, undisturbed, f"death after write {number}")
+
+
+def test_edit_under_way_is_a_conflict_that_resolves_itself() -> None:
+    undisturbed, cluster = an_undisturbed_run(**SMALL), a_cluster(**SMALL)
+    tick = cluster.tick
+
+    def tick_and_edit() -> None:
+        tick()
+        for plural in ("experiments", "trials"):
+            for body in cluster.all_of(plural):
+                body["metadata"].setdefault("annotations", {})["edited"] = cluster.now.isoformat()
+                cluster.put(plural, body)
+
+    cluster.tick = tick_and_edit  # type: ignore[method-assign]  # somebody edits every object at every moment
+    finish(cluster, "late")
+    assert_same(cluster, undisturbed, "edits")
