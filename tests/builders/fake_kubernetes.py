@@ -41,6 +41,8 @@ class FakeKubernetes(KubernetesApi):
         self.die: tuple[int, Literal["before", "after"]] | None = None
         """The operator dies at this write."""
         self.deaths = 0
+        self.refusal: KubernetesError | None = None
+        """What a pod's creation is answered with."""
         self.trained: list[tuple[str, int]] = []
         """Every step of every trial, in order."""
         self._version = 0
@@ -119,6 +121,8 @@ class FakeKubernetes(KubernetesApi):
         return self._write(f"create {trial['metadata']['name']}", lambda: self._created("trials", trial))
 
     async def create_pod(self, namespace: str, pod: Json) -> Json:
+        if self.refusal is not None:
+            raise self.refusal
         return self._write(
             f"create pod {pod['metadata']['name']}", lambda: self._created("pods", {**pod, "status": {}})
         )

@@ -61,10 +61,10 @@ def test_memory_beyond_the_limit_is_out_of_memory(podium: Podium) -> None:
 
 
 def test_image_that_cannot_be_pulled_is_told_at_once_and_fails_its_trial_at_the_deadline(podium: Podium) -> None:
-    podium.apply(max_trials=1, container={"image": "localhost/no-such-image:1"}, trial={"activeDeadlineSeconds": 12})
-    until(lambda: podium.trial()["reason"] == "ImageUnavailable", "the reason", 12)
+    podium.apply(max_trials=1, container={"image": "localhost/no-such-image:1"}, trial={"activeDeadlineSeconds": 25})
+    until(lambda: podium.trial()["reason"] == "ImageUnavailable", "the reason", 25)
     assert podium.trial()["phase"] == "Pending"
-    podium.wait_for("Failed", seconds=30)
+    podium.wait_for("Failed", seconds=60)
     assert podium.trial()["reason"] == "ImageUnavailable"
     assert "no-such-image" in podium.trial()["message"]
     until(lambda: not podium.pods(), "its pod to go")
@@ -72,9 +72,9 @@ def test_image_that_cannot_be_pulled_is_told_at_once_and_fails_its_trial_at_the_
 
 def test_pod_that_no_node_takes_is_told_at_once_and_fails_its_trial_at_the_deadline(podium: Podium) -> None:
     limits = {"resources": {"limits": {"nvidia.com/gpu": 4000}}}
-    podium.apply(max_trials=1, container=limits, trial={"activeDeadlineSeconds": 8})
-    until(lambda: podium.trial()["reason"] == "Unschedulable", "the reason", 8)
-    podium.wait_for("Failed", seconds=30)
+    podium.apply(max_trials=1, container=limits, trial={"activeDeadlineSeconds": 20})
+    until(lambda: podium.trial()["reason"] == "Unschedulable", "the reason", 20)
+    podium.wait_for("Failed", seconds=60)
     assert "nvidia.com/gpu" in podium.trial()["message"]
     until(lambda: not podium.pods(), "its pod to go")
 
@@ -134,7 +134,7 @@ def test_full_volume_is_a_failure_with_the_systems_words(podium: Podium) -> None
 def test_trial_that_reports_nothing_fails_after_its_grace(podium: Podium) -> None:
     metrics = {"source": "sdk", "scrapeIntervalSeconds": 1, "gracePeriodSeconds": 2}
     podium.apply(max_trials=1, container={"command": ["true"]}, trial={"metrics": metrics})
-    podium.wait_for("Failed", seconds=30)
+    podium.wait_for("Failed", seconds=60)
     assert podium.trial()["reason"] == "MetricsUnavailable"
 
 

@@ -26,17 +26,17 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("kopf.objects", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    asyncio.run(run(settings))
+    asyncio.run(run(settings, KubernetesApi()))
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, kubernetes: KubernetesApi) -> None:
     """Serve health and metrics, and act while this replica holds the lease."""
     metrics = Metrics()
     server = await _serve(metrics, settings.port)
     advisor = HttpAdvisor(settings.suggestion_url, settings.token_file)
     lease = (settings.lease_namespace, settings.lease_name, settings.identity)
     try:
-        async with KubernetesApi() as api:
+        async with kubernetes as api:
             await api.acquire_lease(*lease)
             metrics.lead(is_leading=True)
             try:

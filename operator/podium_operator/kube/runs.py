@@ -4,6 +4,7 @@ A run is the life of the pod's training container. What happens to the pod aroun
 deletion) matters as long as the container has not said how it ended.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +26,7 @@ _START_FAULTS = frozenset({"CreateContainerConfigError", "CreateContainerError",
 _DISRUPTIONS = frozenset(
     {"Evicted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "UnexpectedAdmissionError"}
 )
+_QUANTITY = re.compile(r"(?P<number>[0-9]+)(?P<suffix>[kMGTPE]?)")
 _SIGKILL_EXIT, _SIGTERM_EXIT = 137, 143
 _FAULT_SIGNALS = {131: "SIGQUIT", 132: "SIGILL", 134: "SIGABRT", 135: "SIGBUS", 136: "SIGFPE", 139: "SIGSEGV"}
 
@@ -199,8 +201,14 @@ def _gpus(spec: Json, container: str) -> int:
     for entry in spec.get("containers") or ():
         if entry.get("name") == container:
             limits = (entry.get("resources") or {}).get("limits") or {}
-            return sum(int(amount) for name, amount in limits.items() if name.endswith("/gpu"))
+            return sum(_whole_quantity(amount) for name, amount in limits.items() if name.endswith("/gpu"))
     return 0
+
+
+def _whole_quantity(text: object) -> int:
+    """Return a count as the API server writes it, which makes 4000 into 4k; 0 for what is none."""
+    match = _QUANTITY.fullmatch(str(text))
+    return int(match["number"]) * 1000 ** " kMGTPE".index(match["suffix"] or " ") if match else 0
 
 
 def _time(text: str) -> datetime:

@@ -151,6 +151,13 @@ def test_running_pod_is_active_and_counts_its_gpus() -> None:
     assert run.started == datetime(2026, 1, 1, 11, 59, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(("amount", "gpus"), [("2", 2), (3, 3), ("4k", 4000), ("", 0), ("many", 0)])
+def test_gpus_are_counted_however_the_api_server_writes_them(amount: object, gpus: int) -> None:
+    pod = a_pod({})
+    pod["spec"]["containers"][0]["resources"]["limits"] = {"nvidia.com/gpu": amount, "cpu": "100m"}
+    assert run_of(pod, "train", NOW).gpus == gpus
+
+
 def test_order_to_stop_is_remembered_on_the_pod() -> None:
     annotations = stop_patch(Reason.SUSPENDED)["metadata"]["annotations"]
     running = with_container({"running": {"startedAt": THEN}})

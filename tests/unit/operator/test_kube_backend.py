@@ -1,0 +1,213 @@
+"""The Kubernetes backend against an API server in memory: what it makes of pods and records that others touch."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from builders.experiments import a_float, an_experiment
+from builders.fake_kubernetes import FakeKubernetes
+from podium_contract.conditions import Reason
+from podium_contract.experiment import Experiment
+from podium_contract.trial import Trial
+from podium_contract.wire import Assignment
+from podium_operator.core.actions import CreateTrial, RemoveRun, StartRun, StopRun, WriteTrial
+from podium_operator.core.facts import EndKind, Run, RunState
+from podium_operator.core.ports import BackendError
+from podium_operator.core.reconcile import _trial_of
+from podium_operator.kube.api import KubernetesError
+from podium_operator.kube.backend import KubeBackend
+from podium_operator.metrics import Metrics
+
+FORBIDDEN, SERVER_ERROR = 403, 500
+
+
+class World:
+    """A backend at work on an experiment of one trial."""
+
+    def __init__(self, **spec: Any) -> None:
+        defaults: dict[str, Any] = {"parameters": [a_float("lr", 0.0, 1.0, "linear")], "pod_history_limit": 0}
+        experiment = an_experiment(**defaults | spec)
+        identified = experiment.metadata.model_copy(update={"uid": "u1"})
+        self.cluster = FakeKubernetes(
+            experiment.model_copy(update={"metadata": identified}), lambda _, step: {"loss": 1.0 / step}
+        )
+        body = self.cluster.all_of("experiments")[0]
+        self.backend = KubeBackend(
+            Experiment.model_validate(body), self.cluster, httpx.AsyncClient(), lambda: self.cluster.now, Metrics()
+        )
+        self.trial = _trial_of(identified, Assignment(number=1, parameters={"lr": 0.1}, target=3))
+
+    def start(self, number: int = 1) -> StartRun:
+        return StartRun(self.trial_number(number), 1)
+
+    def trial_number(self, number: int) -> Trial:
+        metadata = self.trial.metadata
+        return _trial_of(
+            metadata.model_copy(update={"name": "demo"}), Assignment(number=number, parameters={"lr": 0.1}, target=3)
+        )
+
+    async def begin(self) -> None:
+        await self.backend.perform(CreateTrial(self.trial))
+        await self.backend.perform(self.start())
+
+    async def look(self) -> Run | None:
+        """Tell the watch's events, and return the trial's run."""
+        self.cluster.deliver(self.backend, "in order")
+        return (await self.backend.observe()).runs.get(1)
+
+
+def told(story: Callable[[World], Any], **spec: Any) -> None:
+    asyncio.run(story(World(**spec)))
+
+
+def test_pod_deleted_mid_run_tells_its_last_reports_before_it_is_forgotten() -> None:
+    async def story(world: World) -> None:
+        await world.begin()
+        for _ in range(3):
+            world.cluster.tick()
+        (pod,) = world.cluster.all_of("pods")
+        pod["spec"]["activeDeadlineSeconds"] = 1
+        world.cluster.put("pods", pod)
+        world.cluster.tick()
+        world.cluster.remove("pods", pod["metadata"]["name"])
+        run = await world.look()
+        assert run is not None
+        assert run.end is not None
+        assert run.end.kind is EndKind.CHECKPOINTED
+        reports = (await world.backend.observe()).reports[1]
+        assert [report.step for report in reports] == [1, 2]
+        await world.backend.perform(RemoveRun(1, 1))
+        assert await world.look() is None
+
+    told(story)
+
+
+def test_deletion_that_the_watch_missed_is_found_by_listing() -> None:
+    async def story(world: World) -> None:
+        await world.backend.open()
+        await world.begin()
+        world.cluster.remove("pods", "demo-00001-1")
+        world.cluster.deliver(world.backend, "dropped")
+        await world.backend.open()
+        run = await world.look()
+        assert run is not None
+        assert run.state is RunState.ENDED
+        await world.backend.close()
+
+    told(story)
+
+
+def test_trial_of_an_earlier_experiment_is_waited_for() -> None:
+    async def story(world: World) -> None:
+        foreign = {
+            **world.trial.to_json(),
+            "metadata": {**world.trial.to_json()["metadata"], "ownerReferences": [{"uid": "u0"}]},
+        }
+        world.cluster.put("trials", foreign)
+        with pytest.raises(BackendError, match="of an earlier experiment is still being removed"):
+            await world.backend.perform(CreateTrial(world.trial))
+        world.cluster.remove("trials", "demo-00001")
+        await world.backend.perform(CreateTrial(world.trial))
+
+    told(story)
+
+
+def test_used_up_quota_is_waited_for_and_asked_again() -> None:
+    async def story(world: World) -> None:
+        world.cluster.refusal = KubernetesError("pods is forbidden: exceeded quota: one", FORBIDDEN)
+        await world.begin()
+        run = await world.look()
+        assert run is not None
+        assert (run.state, run.waiting_reason) == (RunState.WAITING, Reason.UNSCHEDULABLE)
+        world.cluster.refusal = None
+        for _ in range(6):
+            world.cluster.tick()
+        await world.look()
+        assert len(world.cluster.all_of("pods")) == 1
+
+    told(story)
+
+
+def test_run_held_back_by_a_quota_can_be_stopped() -> None:
+    async def story(world: World) -> None:
+        world.cluster.refusal = KubernetesError("exceeded quota", FORBIDDEN)
+        await world.begin()
+        await world.backend.perform(StopRun(1, 1, Reason.SUSPENDED, "the experiment is suspended"))
+        run = await world.look()
+        assert run is not None
+        assert (run.state, run.stopping) == (RunState.ENDED, Reason.SUSPENDED)
+
+    told(story)
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "is_final"),
+    [
+        ("violates PodSecurity", 403, True),
+        ("Invalid value: no such field", 422, True),
+        ("cannot create resource pods", 403, False),
+        ("namespace is being terminated", 403, False),
+    ],
+)
+def test_refusal_is_a_failure_only_where_asking_again_is_pointless(message: str, status: int, is_final: bool) -> None:
+    async def story(world: World) -> None:
+        world.cluster.refusal = KubernetesError(message, status)
+        await world.begin()
+        run = await world.look()
+        assert run is not None
+        assert (run.end is not None and run.end.reason is Reason.START_FAILED) is is_final
+
+    told(story)
+
+
+def test_server_that_cannot_answer_is_asked_again_by_the_next_pass() -> None:
+    async def story(world: World) -> None:
+        world.cluster.refusal = KubernetesError("etcd is away", SERVER_ERROR)
+        with pytest.raises(BackendError, match="etcd is away"):
+            await world.begin()
+        assert await world.look() is None
+
+    told(story)
+
+
+def test_status_that_somebody_else_has_written_since_is_refused() -> None:
+    async def story(world: World) -> None:
+        await world.begin()
+        (trial,) = world.cluster.all_of("trials")
+        world.cluster.put("trials", trial)
+        with pytest.raises(BackendError, match="modified"):
+            await world.backend.perform(WriteTrial(1, world.trial.status))
+        await world.look()
+        await world.backend.perform(WriteTrial(1, world.trial.status))
+
+    told(story)
+
+
+def test_deleted_trial_is_forgotten_and_its_pod_stopped_for_good() -> None:
+    async def story(world: World) -> None:
+        await world.begin()
+        world.cluster.remove("trials", "demo-00001")
+        world.cluster.deliver(world.backend, "in order")
+        seen = await world.backend.observe()
+        assert (seen.trials, seen.forgotten) == ({}, 1)
+        await world.backend.perform(WriteTrial(1, world.trial.status))
+        assert world.cluster.all_of("trials") == []
+
+    told(story)
+
+
+def test_latest_ended_pods_are_kept() -> None:
+    async def story(world: World) -> None:
+        for number in (1, 2, 3):
+            await world.backend.perform(CreateTrial(world.trial_number(number)))
+            await world.backend.perform(world.start(number))
+            for _ in range(5):
+                world.cluster.tick()
+            await world.look()
+            await world.backend.perform(RemoveRun(number, 1))
+        assert [pod["metadata"]["name"] for pod in world.cluster.all_of("pods")] == ["demo-00002-1", "demo-00003-1"]
+
+    told(story, pod_history_limit=2)
