@@ -167,6 +167,8 @@ class KubeBackend:
         live, trial = self._pods.get(number), self._world.trials.get(number)
         if live is not None and live.pod["metadata"]["name"] == name:
             live.pod = body
+        elif name in self._kept:
+            return
         elif trial is not None and attempt <= trial.status.ended_attempt and is_terminal(body):
             self._kept[name] = body["metadata"]["creationTimestamp"]
         elif live is None or attempt_of(live.pod) < attempt:
@@ -351,14 +353,17 @@ class KubeBackend:
         live = self._pods.get(number)
         if live is None or attempt_of(live.pod) != attempt:
             return
-        metadata = live.pod["metadata"]
-        if is_terminal(live.pod) and not live.is_gone:
-            self._kept[metadata["name"]] = metadata["creationTimestamp"]
-        elif not live.is_gone:
-            await self._api.delete_pod(metadata["namespace"], metadata["name"])
-            self._versions[metadata["uid"]] = _GONE
+        if not live.is_gone:
+            await self._keep(live.pod)
         del self._pods[number]
         await self._keep_to_the_limit()
+
+    async def _keep(self, pod: Json) -> None:
+        """Keep an ended run's pod for its log; sidecars that outlive the training are told to stop."""
+        metadata = pod["metadata"]
+        self._kept[metadata["name"]] = metadata["creationTimestamp"]
+        if not is_terminal(pod) and len(pod["spec"]["containers"]) > 1:
+            await self._api.patch_pod(metadata["namespace"], metadata["name"], stop_patch(Reason.FINISHED))
 
     async def _keep_to_the_limit(self) -> None:
         """Delete the oldest of the kept pods, as many as there are too many."""

@@ -211,3 +211,21 @@ def test_latest_ended_pods_are_kept() -> None:
         assert [pod["metadata"]["name"] for pod in world.cluster.all_of("pods")] == ["demo-00002-1", "demo-00003-1"]
 
     told(story, pod_history_limit=2)
+
+
+def test_sidecar_that_outlives_the_training_is_told_to_stop_and_its_pod_kept() -> None:
+    async def story(world: World) -> None:
+        await world.begin()
+        for _ in range(5):
+            world.cluster.tick()
+        (pod,) = world.cluster.all_of("pods")
+        pod["status"]["phase"] = "Running"
+        pod["spec"]["containers"].append({"name": "sidecar"})
+        world.cluster.put("pods", pod)
+        await world.look()
+        await world.backend.perform(RemoveRun(1, 1))
+        assert await world.look() is None
+        (left,) = world.cluster.all_of("pods")
+        assert left["spec"]["activeDeadlineSeconds"] == 1
+
+    told(story, pod_history_limit=1)

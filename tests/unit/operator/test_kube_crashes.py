@@ -5,6 +5,7 @@ in which the operator dies right before it, and one right after; and one run for
 """
 
 import asyncio
+import json
 from typing import Any, Literal, get_args
 
 import httpx
@@ -173,3 +174,12 @@ def test_edit_under_way_is_a_conflict_that_resolves_itself() -> None:
     cluster.tick = tick_and_edit  # type: ignore[method-assign]  # somebody edits every object at every moment
     finish(cluster, "late")
     assert_same(cluster, undisturbed, "edits")
+
+
+def test_status_of_a_long_experiment_is_as_small_as_that_of_a_short_one() -> None:
+    sizes = []
+    for trials in (30, 150):
+        cluster = an_undisturbed_run(max_trials=trials, parallelism=10)
+        (experiment,) = cluster.all_of("experiments")
+        sizes.append(len(json.dumps(experiment["status"])))
+    assert sizes[1] <= 1.03 * sizes[0]
