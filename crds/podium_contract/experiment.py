@@ -17,7 +17,7 @@ from pydantic import (
 from podium_contract.algorithms import NoScheduler, Scheduler, Search, TpeSearch
 from podium_contract.conditions import Condition
 from podium_contract.model import MAX_COUNT, Count, FieldError, Finite, Model, Number, OpenModel
-from podium_contract.names import API_VERSION, DNS_LABEL
+from podium_contract.names import API_VERSION, DNS_LABEL, experiment_key
 from podium_contract.parameters import FloatParameter, IntParameter, Parameter, Range, in_dependency_order
 from podium_contract.template import check_template, container_index, placeholders_of, trial_container
 
@@ -393,6 +393,11 @@ class Metadata(OpenModel):
     resource_version: str = ""
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """What identifies an Experiment for good."""
+        return experiment_key(self.namespace, self.name, self.uid)
 
 
 class Experiment(Model):

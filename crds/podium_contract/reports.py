@@ -14,6 +14,8 @@ from podium_contract.model import number_to_json
 from podium_contract.observation import Observation
 
 REPORT_PREFIX = "# PODIUM "
+ERROR_PREFIX = "error: "
+"""Begins the line of a termination message that says what went wrong."""
 TERMINATION_MESSAGE_LIMIT = 4096
 """Bytes that Kubernetes keeps of a container's termination message."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -82,6 +84,12 @@ def termination_message(observations: Sequence[Observation]) -> str:
 def parse_termination_message(message: str) -> list[Observation]:
     """Return the reports of a termination message; whatever else stands there is skipped."""
     return _parse_lines(message.splitlines())
+
+
+def error_among(lines: Iterable[str]) -> str | None:
+    """Return what the last error line of a termination message says; None without one."""
+    errors = [line.removeprefix(ERROR_PREFIX) for line in lines if line.startswith(ERROR_PREFIX)]
+    return errors[-1] if errors else None
 
 
 def _parse_lines(lines: Iterable[str]) -> list[Observation]:

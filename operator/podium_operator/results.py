@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from podium_contract.experiment import Experiment
 from podium_contract.lifecycle import Phase
-from podium_contract.names import experiment_key
 from podium_contract.trial import Trial
 from podium_contract.wire import TrialRecord
 from podium_operator.core.ports import BackendError
@@ -84,11 +83,10 @@ def _stored_records(folder: ResultsFolder, experiment: Experiment) -> list[Trial
     path = folder.root / "podium.db"
     if not path.exists():  # opening it would make it
         return []
-    metadata = experiment.metadata
     try:
         store = open_store(f"sqlite:///{path}")
         try:
-            return Engine(store).records(experiment_key(metadata.namespace, metadata.name, metadata.uid))
+            return Engine(store).records(experiment.metadata.key)
         finally:
             store.close()
     except UnknownExperimentError:

@@ -15,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self, SupportsIndex
 
 from podium_contract.model import MAX_COUNT
+from podium_contract.reports import ERROR_PREFIX
 from podium_contract.runtime import ExitCode
 from podium_trial.checkpoints import (
     Checkpoint,
@@ -233,7 +234,7 @@ def _error_line(error: BaseException | None) -> str:
     else:
         text = "" if error is None else f"{type(error).__name__}: {error}"
     lines = text.strip().splitlines()
-    return f"error: {lines[0]}"[:_ERROR_LENGTH] if lines else ""
+    return f"{ERROR_PREFIX}{lines[0]}"[:_ERROR_LENGTH] if lines else ""
 
 
 def _whole_step(step: SupportsIndex) -> int:

@@ -9,6 +9,7 @@ import typer
 from podium_contract.manifest import ManifestError
 from podium_operator.cli import algorithms, estimate, report, validate
 from podium_operator.cli import run as running
+from podium_operator.cli.exit_codes import EXIT_INVALID
 
 app = typer.Typer(
     name="podium",
@@ -52,4 +53,4 @@ def main() -> None:
     except ManifestError as error:
         for fault in error.faults:
             print(fault, file=sys.stderr)  # noqa: T201  (the command's own output)
-        sys.exit(running.EXIT_INVALID)
+        sys.exit(EXIT_INVALID)

@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from podium_operator.cli.exit_codes import EXIT_CANNOT_GO_ON
 from podium_operator.core.ports import BackendError
 from podium_operator.results import load_results
-
-EXIT_CANNOT_GO_ON = 3
 
 
 def command(

@@ -14,8 +14,8 @@ from rich.live import Live
 
 from podium_contract.experiment import Experiment
 from podium_contract.manifest import load_experiment
-from podium_contract.names import experiment_key
 from podium_operator.advisors.in_process import InProcessAdvisor
+from podium_operator.cli.exit_codes import EXIT_CANNOT_GO_ON, EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED
 from podium_operator.cli.view import RunView, event_line, podium, screen
 from podium_operator.core.actions import Action, Announce
 from podium_operator.core.facts import World
@@ -26,12 +26,6 @@ from podium_operator.local.backend import LocalBackend
 from podium_operator.results import Results
 from podium_suggestion.engine import Engine
 from podium_suggestion.store import StoreError, open_store
-
-EXIT_COMPLETE = 0
-EXIT_FAILED = 1
-EXIT_INVALID = 2
-EXIT_CANNOT_GO_ON = 3
-EXIT_INTERRUPTED = 130
 
 _IDLE_SECONDS = 0.3
 _MAX_ATTEMPTS_TO_ACT = 3
@@ -60,7 +54,7 @@ class _Interruptible:
 
     def interrupt(self) -> None:
         if self.is_interrupted:
-            os._exit(EXIT_INTERRUPTED)  # the second time: the watchdog kills what still runs
+            os._exit(EXIT_INTERRUPTED)  # the second time: the launchers end what still runs
         self.is_interrupted = True
         self.pressed.set()
 
@@ -143,10 +137,8 @@ class _Session:
 
     def _finish(self, last: Pass, engine: Engine, *, interrupted: bool) -> int:
         experiment = last.world.experiment
-        metadata = experiment.metadata
-        key = experiment_key(metadata.namespace, metadata.name, metadata.uid)
         if self._output == "json":
-            results = Results.of(experiment, last.world.trials, engine.records(key))
+            results = Results.of(experiment, last.world.trials, engine.records(experiment.metadata.key))
             print(json.dumps(results.to_json(), indent=2))  # noqa: T201  (the document is the output)
         if interrupted and not has_ended(experiment.status):
             self._messages.print("Stopped; every trial has its checkpoint.", style="yellow")

@@ -10,9 +10,8 @@ from rich.console import Console
 from podium_contract.algorithms import AshaScheduler, HalvingScheduler
 from podium_contract.experiment import Experiment, ExperimentSpec
 from podium_contract.manifest import ManifestError, load_experiment
+from podium_operator.cli.exit_codes import EXIT_INVALID
 from podium_suggestion.rungs import rung_budgets
-
-EXIT_INVALID = 2
 
 
 def command(

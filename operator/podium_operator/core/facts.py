@@ -5,7 +5,7 @@ reads it and never writes it. Trials at rest (ended, or waiting at a rung) are o
 changes, not what has piled up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -80,7 +80,11 @@ class Tally:
 
     @property
     def total(self) -> int:
-        return sum(self.counts.values())
+        return self.count(Phase)
+
+    def count(self, phases: Iterable[Phase]) -> int:
+        """Return how many trials are in one of the phases."""
+        return sum(self.counts[phase] for phase in phases)
 
     def as_status(self) -> TrialCounts:
         return TrialCounts(total=self.total, **{phase.lower(): count for phase, count in self.counts.items()})
@@ -129,6 +133,21 @@ class World:
     @property
     def tally(self) -> Tally:
         return Tally(dict(self._counts), self._seconds, self._gpu_seconds)
+
+    def tally_after(self, changed: Mapping[int, Trial]) -> Tally:
+        """Return the sums as they will be once the changed trials are written."""
+        counts = dict(self._counts)
+        old = [self.trials[number].status for number in changed if number in self.trials]
+        new = [trial.status for trial in changed.values()]
+        for status in old:
+            counts[status.phase] -= 1
+        for status in new:
+            counts[status.phase] += 1
+        return Tally(
+            counts,
+            seconds=self._seconds + sum(s.seconds for s in new) - sum(s.seconds for s in old),
+            gpu_seconds=self._gpu_seconds + sum(s.gpu_seconds for s in new) - sum(s.gpu_seconds for s in old),
+        )
 
     def _account(self, trial: Trial | None, sign: int) -> None:
         if trial is None:

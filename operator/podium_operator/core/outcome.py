@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from podium_contract.conditions import Condition, ConditionType, Reason, find_condition, is_true, set_condition
-from podium_contract.experiment import Cost, Experiment, ExperimentSpec, ExperimentStatus, TrialCounts
+from podium_contract.experiment import Cost, Experiment, ExperimentSpec, ExperimentStatus
+from podium_contract.lifecycle import COUNTS_AGAINST_MAX_FAILED_TRIALS, COUNTS_AGAINST_MAX_TRIALS, Phase
 from podium_contract.trial import Trial
 from podium_contract.wire import Advice
 from podium_operator.core.actions import Announce
-from podium_operator.core.facts import World
+from podium_operator.core.facts import Tally, World
 
 _FAILURES = frozenset({Reason.MAX_FAILED_TRIALS_EXCEEDED, Reason.NO_TRIAL_SUCCEEDED, Reason.INVALID_SPEC})
 
@@ -47,22 +48,23 @@ def outcome_of(experiment: Experiment) -> Outcome | None:
 def new_outcome(world: World, changed: Mapping[int, Trial], advice: Advice, now: datetime) -> Outcome | None:
     """Return the end that the facts call for now, the most specific reason first; None to go on."""
     spec, status = world.experiment.spec, world.experiment.status
-    counts = _counts(world, changed)
+    tally = world.tally_after(changed)
+    failed, made = tally.count(COUNTS_AGAINST_MAX_FAILED_TRIALS), tally.count(COUNTS_AGAINST_MAX_TRIALS)
     if advice.target_reached:
         return Outcome(Reason.TARGET_REACHED, f"trial {advice.best[0].trial} reached {_targets(spec)}")
-    if spec.max_failed_trials is not None and counts.failed > spec.max_failed_trials:
-        message = f"{counts.failed} trials failed, maxFailedTrials allows {spec.max_failed_trials}"
+    if spec.max_failed_trials is not None and failed > spec.max_failed_trials:
+        message = f"{failed} trials failed, maxFailedTrials allows {spec.max_failed_trials}"
         return Outcome(Reason.MAX_FAILED_TRIALS_EXCEEDED, message)
     if _is_overdue(spec, status, now):
         message = f"activeDeadlineSeconds: {spec.active_deadline_seconds} have passed"
         return Outcome(Reason.DEADLINE_EXCEEDED, message)
-    if not advice.idle or spec.suspend or counts.pending or counts.running:
+    if not advice.idle or spec.suspend or tally.count((Phase.PENDING, Phase.RUNNING)):
         return None
     if not advice.best:
-        return Outcome(Reason.NO_TRIAL_SUCCEEDED, f"none of {counts.total} trials gave a usable result")
-    if advice.exhausted and counts.total < spec.max_trials:
+        return Outcome(Reason.NO_TRIAL_SUCCEEDED, f"none of {made} trials gave a usable result")
+    if advice.exhausted and made < spec.max_trials:
         return Outcome(Reason.SEARCH_EXHAUSTED, advice.exhausted)
-    return Outcome(Reason.MAX_TRIALS_REACHED, f"all {counts.total} trials are done")
+    return Outcome(Reason.MAX_TRIALS_REACHED, f"all {made} trials are done")
 
 
 def next_status(
@@ -71,10 +73,11 @@ def next_status(
     """Return the experiment's status after this pass."""
     experiment = world.experiment
     old, spec = experiment.status, experiment.spec
-    counts = _counts(world, changed)
+    tally = world.tally_after(changed)
+    counts = tally.as_status()
     is_quiet = not world.runs and not (counts.pending or counts.running or (outcome and counts.paused))
     conditions = _conditions(old, spec, advice, outcome, now, is_quiet=is_quiet)
-    ended = is_true(conditions, ConditionType.COMPLETE) or is_true(conditions, ConditionType.FAILED)
+    ended = _is_over(conditions)
     return ExperimentStatus(
         phase=_phase(conditions),
         conditions=conditions,
@@ -82,7 +85,7 @@ def next_status(
         best=advice.best,
         best_value=advice.best[0].metrics.get(spec.objectives[0].metric) if advice.best else None,
         rungs=advice.rungs,
-        cost=_cost(world, changed, counts, advice),
+        cost=_cost(spec, tally, advice),
         observed_generation=experiment.metadata.generation,
         start_time=old.start_time or now,
         completion_time=(old.completion_time or now) if ended else None,
@@ -91,7 +94,7 @@ def next_status(
 
 def has_ended(status: ExperimentStatus) -> bool:
     """Answer whether an experiment is over and everything of it accounted for."""
-    return is_true(status.conditions, ConditionType.COMPLETE) or is_true(status.conditions, ConditionType.FAILED)
+    return _is_over(status.conditions)
 
 
 def is_expired(experiment: Experiment, now: datetime) -> bool:
@@ -149,6 +152,10 @@ def _conditions(
     return conditions
 
 
+def _is_over(conditions: tuple[Condition, ...]) -> bool:
+    return is_true(conditions, ConditionType.COMPLETE) or is_true(conditions, ConditionType.FAILED)
+
+
 def _phase(conditions: tuple[Condition, ...]) -> str:
     for type_ in (ConditionType.COMPLETE, ConditionType.FAILED, ConditionType.SUSPENDED):
         if is_true(conditions, type_):
@@ -156,24 +163,13 @@ def _phase(conditions: tuple[Condition, ...]) -> str:
     return ConditionType.PROGRESSING
 
 
-def _counts(world: World, changed: Mapping[int, Trial]) -> TrialCounts:
-    counts = dict(world.tally.counts)
-    for number, trial in changed.items():
-        if number in world.trials:
-            counts[world.trials[number].status.phase] -= 1
-        counts[trial.status.phase] += 1
-    return TrialCounts(total=sum(counts.values()), **{phase.lower(): count for phase, count in counts.items()})
-
-
-def _cost(world: World, changed: Mapping[int, Trial], counts: TrialCounts, advice: Advice) -> Cost:
-    tally, maximum = world.tally, world.experiment.spec.scheduler.max
-    before = [world.trials[number].status for number in changed if number in world.trials]
-    after = [trial.status for trial in changed.values()]
+def _cost(spec: ExperimentSpec, tally: Tally, advice: Advice) -> Cost:
+    maximum = spec.scheduler.max
     return Cost(
         steps=advice.steps,
-        full_steps=None if maximum is None else maximum * counts.total,
-        trial_seconds=tally.seconds + sum(s.seconds for s in after) - sum(s.seconds for s in before),
-        gpu_seconds=tally.gpu_seconds + sum(s.gpu_seconds for s in after) - sum(s.gpu_seconds for s in before),
+        full_steps=None if maximum is None else maximum * tally.total,
+        trial_seconds=tally.seconds,
+        gpu_seconds=tally.gpu_seconds,
     )
 
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from podium_contract.conditions import Condition, ConditionType, Reason, set_condition
 from podium_contract.experiment import ExperimentSpec, Metadata
 from podium_contract.lifecycle import FINAL, Event, Phase, move
-from podium_contract.names import LABEL_EXPERIMENT, LABEL_TRIAL, experiment_key, trial_name
+from podium_contract.names import LABEL_EXPERIMENT, LABEL_TRIAL, trial_name
 from podium_contract.trial import Trial, TrialSpec, TrialStatus
 from podium_contract.wire import Advice, AdviceRequest, Assignment, Promote, Stop, TrialFacts, Verdict
 from podium_operator.core.actions import (
@@ -112,7 +112,7 @@ def describe(draft: Draft, request_id: str, *, complete: bool, ruled: Collection
     numbers = sorted(world.trials.keys() if complete else {*world.attention, *ruled} & world.trials.keys())
     accepts_work = not experiment.spec.suspend and outcome_of(experiment) is None
     return AdviceRequest(
-        experiment=experiment_key(experiment.metadata.namespace, experiment.metadata.name, experiment.metadata.uid),
+        experiment=experiment.metadata.key,
         request_id=request_id,
         spec=experiment.spec,
         slots=experiment.spec.parallelism if accepts_work else 0,
@@ -287,10 +287,12 @@ def _due_runs(draft: Draft) -> list[StartRun]:
     alive = sum(1 for run in draft.world.runs.values() if _is_alive(run))
     free = draft.spec.parallelism - alive
     starts: list[StartRun] = []
-    for number in sorted({*draft.world.attention, *draft.changed} & {*draft.world.trials, *draft.changed}):
-        trial = draft.trial(number)
+    for number in sorted({*draft.world.attention, *draft.changed}):
         if len(starts) >= free:
             break
+        if number not in draft.world.trials and number not in draft.changed:
+            continue  # a run whose Trial was deleted
+        trial = draft.trial(number)
         if not _waits_for_run(trial, draft.world.runs.get(number)):
             continue
         draft.write(trial, attempt=trial.status.ended_attempt + 1)

@@ -16,7 +16,7 @@ import httpx
 
 from podium_contract.conditions import Reason
 from podium_contract.experiment import Experiment, ExperimentStatus
-from podium_contract.names import LABEL_TRIAL, experiment_key, trial_name
+from podium_contract.names import LABEL_TRIAL, trial_name
 from podium_contract.template import trial_container
 from podium_contract.trial import Trial, TrialStatus
 from podium_operator.core.actions import (
@@ -67,7 +67,7 @@ class KubeBackend:
     ) -> None:
         self._api = api
         self._clock = clock
-        self._own_metrics = metrics
+        self._metrics = metrics
         self._world = World(experiment)
         self._source = experiment.spec.trial.metrics
         self._container = trial_container(experiment.spec.trial.template, experiment.spec.trial.container)["name"]
@@ -86,8 +86,7 @@ class KubeBackend:
 
     @property
     def key(self) -> str:
-        metadata = self._world.experiment.metadata
-        return experiment_key(metadata.namespace, metadata.name, metadata.uid)
+        return self._world.experiment.metadata.key
 
     async def open(self) -> None:
         """List what exists. Called again, it finds what the watch has missed."""
@@ -96,7 +95,7 @@ class KubeBackend:
         pods = await self._api.pods_of(metadata.namespace, metadata.uid)
         experiment = await self._api.experiment(metadata.namespace, metadata.name)
         if experiment is not None and experiment["metadata"]["uid"] == metadata.uid and self._is_news(experiment):
-            self._world.experiment = Experiment.model_validate(_known_fields(experiment))
+            self._world.experiment = Experiment.model_validate(known_fields(experiment))
         for trial in trials:
             self._take_in_trial(trial)
         for number in self._world.trials.keys() - {trial["spec"]["number"] for trial in trials}:
@@ -154,7 +153,7 @@ class KubeBackend:
 
     def _take_in_trial(self, body: Json) -> None:
         if self._is_news(body):
-            self._world.put_trial(Trial.model_validate(_known_fields(body)))
+            self._world.put_trial(Trial.model_validate(known_fields(body)))
 
     def _lose_trial(self, body: Json) -> None:
         self._versions[body["metadata"]["uid"]] = _GONE
@@ -188,7 +187,7 @@ class KubeBackend:
 
     async def observe(self) -> World:
         if self._changed_at is not None:
-            self._own_metrics.count_wait(time.monotonic() - self._changed_at)
+            self._metrics.count_wait(time.monotonic() - self._changed_at)
             self._changed_at = None
         if self._scraping is not None and self._scraping.done():
             self._scraping.result()  # it ends with a fault only
@@ -410,5 +409,6 @@ def _whole(model: type[TrialStatus] | type[ExperimentStatus], status: TrialStatu
     return {**absent, **status.to_json()}
 
 
-def _known_fields(body: Json) -> Json:
+def known_fields(body: Json) -> Json:
+    """Return an object of ours as its model takes it."""
     return {key: body[key] for key in ("apiVersion", "kind", "metadata", "spec", "status") if key in body}

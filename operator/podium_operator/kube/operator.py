@@ -22,7 +22,7 @@ from podium_operator.core.loop import Loop, Pass
 from podium_operator.core.outcome import has_ended, is_expired
 from podium_operator.core.ports import BackendError, UnknownExperimentError
 from podium_operator.kube.api import Json, KubernetesApi, KubernetesError
-from podium_operator.kube.backend import KubeBackend
+from podium_operator.kube.backend import KubeBackend, known_fields
 from podium_operator.metrics import AdviceOutcome, Metrics
 from podium_operator.scraping import SCRAPE_TIMEOUT_SECONDS
 
@@ -34,7 +34,6 @@ _RESTING_SECONDS = 30.0
 """The same of a finished one; a change of its spec wakes it at once."""
 _LISTING_SECONDS = 300.0
 """How often everything is listed anew: what the watch has missed (deletions while it was broken) is found then."""
-_STATUS_FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 
 
 @dataclass
@@ -101,7 +100,7 @@ class Operator:
             seat.backend.see_experiment(body, None)
             return
         try:
-            experiment = Experiment.model_validate({name: body[name] for name in _STATUS_FIELDS if name in body})
+            experiment = Experiment.model_validate(known_fields(body))
         except ValidationError as error:
             await self._refuse(body, error)
             return

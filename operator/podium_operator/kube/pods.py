@@ -5,7 +5,6 @@ containers with their grace period, and unlike a deleted pod this one stays, wit
 its end is recorded. A finalizer would do as well, and would hang when the operator is gone.
 """
 
-import json
 from copy import deepcopy
 from typing import Any
 
@@ -27,7 +26,7 @@ from podium_contract.names import (
 )
 from podium_contract.template import substitute, trial_container
 from podium_contract.trial import Trial
-from podium_operator.core.seeds import trial_seed
+from podium_operator.core.treaty import treaty_variables
 from podium_operator.kube.runs import ANNOTATION_STOP
 
 Json = dict[str, Any]
@@ -147,7 +146,7 @@ def stop_patch(reason: Reason) -> Json:
 
 def _training_container(container: Json, experiment: Experiment, trial: Trial, attempt: int) -> Json:
     replaced = substitute(container, trial.spec.parameters)
-    treaty = _treaty_variables(experiment, trial, attempt)
+    treaty = _own_variables(experiment, trial, attempt)
     given = [variable for variable in replaced.get("env") or () if variable["name"] not in treaty]
     replaced["env"] = [*given, *({"name": name, "value": value} for name, value in treaty.items())]
     mounts = [*(replaced.get("volumeMounts") or ()), _mount(CHECKPOINT_MOUNT, experiment, trial.spec.number)]
@@ -163,22 +162,11 @@ def _training_container(container: Json, experiment: Experiment, trial: Trial, a
     return replaced
 
 
-def _treaty_variables(experiment: Experiment, trial: Trial, attempt: int) -> dict[str, str]:
+def _own_variables(experiment: Experiment, trial: Trial, attempt: int) -> dict[str, str]:
     metrics = experiment.spec.trial.metrics
-    variables = {
-        runtime.ENV_EXPERIMENT: experiment.metadata.name,
-        runtime.ENV_TRIAL: trial.metadata.name,
-        runtime.ENV_NUMBER: str(trial.spec.number),
-        runtime.ENV_ATTEMPT: str(attempt),
-        runtime.ENV_PARAMETERS: json.dumps(trial.spec.parameters),
-        runtime.ENV_RESOURCE: experiment.spec.scheduler.resource,
-        runtime.ENV_CHECKPOINTS: CHECKPOINT_MOUNT,
-        runtime.ENV_SEED: str(trial_seed(experiment.spec.search.seed, trial.spec.number)),
-    }
+    variables = {**treaty_variables(experiment, trial, attempt), runtime.ENV_CHECKPOINTS: CHECKPOINT_MOUNT}
     if isinstance(metrics, SdkMetrics):
         variables[runtime.ENV_METRICS_PORT] = str(metrics.port)
-    if trial.target is not None:
-        variables[runtime.ENV_TARGET] = str(trial.target)
     if trial.spec.parent is not None:
         variables[runtime.ENV_PARENT_CHECKPOINTS] = PARENT_MOUNT
     return variables

@@ -11,6 +11,7 @@ from typing import Any
 
 from podium_contract.conditions import Reason
 from podium_contract.names import GROUP, LABEL_ATTEMPT, LABEL_TRIAL
+from podium_contract.reports import error_among
 from podium_contract.runtime import ExitCode
 from podium_operator.core.facts import End, EndKind, Run, RunState
 
@@ -182,9 +183,8 @@ def _conditions(status: Json) -> list[Json]:
 
 
 def _last_words(terminated: Mapping[str, Any]) -> str:
-    errors = [line.removeprefix("error: ") for line in _lines(terminated) if line.startswith("error: ")]
-    plain = [line for line in _lines(terminated) if not line.startswith("{")]
-    words = errors or plain
+    error = error_among(_lines(terminated))
+    words = [line for line in _lines(terminated) if not line.startswith("{")] if error is None else [error]
     return f": {words[-1][:300]}" if words else ""
 
 

@@ -2,7 +2,6 @@
 
 import codecs
 import errno
-import json
 import os
 import re
 import sys
@@ -18,12 +17,12 @@ from typing import Any
 from podium_contract import runtime
 from podium_contract.conditions import Reason
 from podium_contract.experiment import Experiment
-from podium_contract.names import trial_name
+from podium_contract.reports import error_among
 from podium_contract.runtime import ExitCode
 from podium_contract.template import substitute, trial_container
 from podium_contract.trial import Trial
 from podium_operator.core.facts import End, EndKind, Run, RunState
-from podium_operator.core.seeds import trial_seed
+from podium_operator.core.treaty import treaty_variables
 from podium_operator.local.folder import ResultsFolder
 
 _FAULT_OF_THE_CODE = frozenset(
@@ -103,7 +102,7 @@ def variables_of(experiment: Experiment, trial: Trial, record: RunRecord, folder
     for variable in container.get("env") or ():
         if "valueFrom" not in variable:
             variables[variable["name"]] = _expand(variable.get("value") or "", variables)
-    return variables | _treaty_variables(experiment, trial, record, folder)
+    return variables | _own_variables(experiment, trial, record, folder)
 
 
 def environment_of(experiment: Experiment, variables: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
@@ -124,25 +123,17 @@ _TREATY = frozenset(value for name, value in vars(runtime).items() if name.start
 """Variables that only a run itself may have: a podium that runs in a trial of another podium must not pass them on."""
 
 
-def _treaty_variables(experiment: Experiment, trial: Trial, record: RunRecord, folder: ResultsFolder) -> dict[str, str]:
+def _own_variables(experiment: Experiment, trial: Trial, record: RunRecord, folder: ResultsFolder) -> dict[str, str]:
     number, attempt = record.run.number, record.run.attempt
     variables = {
-        runtime.ENV_EXPERIMENT: experiment.metadata.name,
-        runtime.ENV_TRIAL: trial_name(experiment.metadata.name, number),
-        runtime.ENV_NUMBER: str(number),
-        runtime.ENV_ATTEMPT: str(attempt),
-        runtime.ENV_PARAMETERS: json.dumps(trial.spec.parameters),
-        runtime.ENV_RESOURCE: experiment.spec.scheduler.resource,
+        **treaty_variables(experiment, trial, attempt),
         runtime.ENV_CHECKPOINTS: str(folder.checkpoints(number)),
         runtime.ENV_METRICS_HOST: "127.0.0.1",
         runtime.ENV_METRICS_PORT: "0",
         runtime.ENV_METRICS_PORT_FILE: str(folder.of_run(number, attempt, "port")),
         runtime.ENV_TERMINATION_LOG: str(folder.of_run(number, attempt, "termination")),
-        runtime.ENV_SEED: str(trial_seed(experiment.spec.search.seed, number)),
         runtime.ENV_RUN_MARK: record.mark,
     }
-    if trial.target is not None:
-        variables[runtime.ENV_TARGET] = str(trial.target)
     if trial.spec.parent is not None:
         variables[runtime.ENV_PARENT_CHECKPOINTS] = str(folder.checkpoints(trial.spec.parent.trial))
     return variables
@@ -240,8 +231,8 @@ def _container(experiment: Experiment) -> dict[str, Any]:
 
 def _last_words(log: Path, termination: str) -> str:
     """Return the error that the run left behind: the SDK's line, else the log's last one."""
-    errors = [line.removeprefix("error: ") for line in termination.splitlines() if line.startswith("error: ")]
-    lines = errors or [line.strip() for line in _tail(log).splitlines() if line.strip()]
+    error = error_among(termination.splitlines())
+    lines = [line.strip() for line in _tail(log).splitlines() if line.strip()] if error is None else [error]
     return f": {lines[-1][:300]}" if lines else ""
 
 
