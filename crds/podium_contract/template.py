@@ -2,11 +2,14 @@
 
 An argument or environment value that mentions an inactive parameter is left out as a whole, so conditional parameters are
 written in one piece: `--momentum=${momentum}`. `$${name}` stands for the text `${name}`.
+
+Kubernetes then reads the words once more: `$(NAME)` is a variable of the container, and `$$` one dollar. That is the
+template's to use; a dollar in a parameter's value is doubled, so that it arrives as it is.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from podium_contract.model import FieldError
@@ -14,6 +17,7 @@ from podium_contract.names import DNS_LABEL
 from podium_contract.parameters import Assignment
 
 _PLACEHOLDER = re.compile(r"\$(?P<escape>\$)?\{(?P<name>[^}]*)\}")
+_REFERENCE = re.compile(r"\$(?:\$|\((?P<name>[^)]*)\))")
 
 
 def check_template(template: dict[str, Any]) -> None:
@@ -60,7 +64,10 @@ def placeholders_of(container: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def substitute(container: dict[str, Any], assignment: Assignment) -> dict[str, Any]:
-    """Return the container with every placeholder replaced; items that mention an inactive parameter are left out."""
+    """Return the container with every placeholder replaced; items that mention an inactive parameter are left out.
+
+    What it holds is for Kubernetes to read, or `expand`: dollars of values are doubled.
+    """
     replaced = dict(container)
     for part in ("command", "args"):
         if container.get(part):
@@ -69,6 +76,20 @@ def substitute(container: dict[str, Any], assignment: Assignment) -> dict[str, A
     if container.get("env"):
         replaced["env"] = [variable for old in container["env"] if (variable := _variable(old, assignment)) is not None]
     return replaced
+
+
+def literal(text: str) -> str:
+    """Return a text as a container's command, args or variable must hold it to arrive as it is."""
+    return text.replace("$", "$$")
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """Return what Kubernetes makes of a word or value: `$(NAME)` is a variable if there is one, `$$` is one dollar."""
+
+    def value_of(match: re.Match[str]) -> str:
+        return "$" if match["name"] is None else variables.get(match["name"], match[0])
+
+    return _REFERENCE.sub(value_of, text)
 
 
 def value_text(value: Any) -> str:
@@ -123,7 +144,7 @@ def _replace(text: str, assignment: Assignment) -> str | None:
     def value_of(match: re.Match[str]) -> str:
         if match["escape"]:
             return match[0][1:]
-        return value_text(assignment[match["name"]])
+        return literal(value_text(assignment[match["name"]]))
 
     return _PLACEHOLDER.sub(value_of, text)
 

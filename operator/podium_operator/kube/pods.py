@@ -24,7 +24,7 @@ from podium_contract.names import (
     claim_name,
     run_name,
 )
-from podium_contract.template import substitute, trial_container
+from podium_contract.template import literal, substitute, trial_container
 from podium_contract.trial import Trial
 from podium_operator.core.treaty import treaty_variables
 from podium_operator.kube.runs import ANNOTATION_STOP
@@ -148,7 +148,7 @@ def _training_container(container: Json, experiment: Experiment, trial: Trial, a
     replaced = substitute(container, trial.spec.parameters)
     treaty = _own_variables(experiment, trial, attempt)
     given = [variable for variable in replaced.get("env") or () if variable["name"] not in treaty]
-    replaced["env"] = [*given, *({"name": name, "value": value} for name, value in treaty.items())]
+    replaced["env"] = [*given, *({"name": name, "value": literal(value)} for name, value in treaty.items())]
     mounts = [*(replaced.get("volumeMounts") or ()), _mount(CHECKPOINT_MOUNT, experiment, trial.spec.number)]
     if trial.spec.parent is not None:
         mounts.append({**_mount(PARENT_MOUNT, experiment, trial.spec.parent.trial), "readOnly": True})

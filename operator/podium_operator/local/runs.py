@@ -3,7 +3,6 @@
 import codecs
 import errno
 import os
-import re
 import sys
 import uuid
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from podium_contract.conditions import Reason
 from podium_contract.experiment import Experiment
 from podium_contract.reports import error_among
 from podium_contract.runtime import ExitCode
-from podium_contract.template import substitute, trial_container
+from podium_contract.template import expand, substitute, trial_container
 from podium_contract.trial import Trial
 from podium_operator.core.facts import End, EndKind, Run, RunState
 from podium_operator.core.treaty import treaty_variables
@@ -39,8 +38,6 @@ _THREADS = (
     "NUMEXPR_NUM_THREADS",
 )
 """How libraries are told to compute with so many threads; they take every core of the machine unless told otherwise."""
-_REFERENCE = re.compile(r"\$(?P<escape>\$)?\((?P<name>[^()]*)\)")
-"""Kubernetes' own way to name a variable of the container in its command."""
 _LOG_TAIL_BYTES = 8192
 _DISK_FULL = os.strerror(errno.ENOSPC)
 
@@ -85,11 +82,11 @@ def new_record(number: int, attempt: int, now: datetime, first_step: int = 0) ->
 def command_of(experiment: Experiment, trial: Trial, variables: Mapping[str, str]) -> list[str]:
     """Return the words that the trial's container would execute.
 
-    `$(NAME)` stands for a variable of the container, as on a cluster: `--epochs $(PODIUM_TARGET_STEP)`. All else, and
-    every parameter's value, arrives exactly as written.
+    As on a cluster, `$(NAME)` stands for a variable of the container, `--epochs $(PODIUM_TARGET_STEP)`, and `$$` for one
+    dollar. All else, and every parameter's value, arrives exactly as written.
     """
     container = _substituted(experiment, trial)
-    return [_expand(word, variables) for word in (*(container.get("command") or ()), *(container.get("args") or ()))]
+    return [expand(word, variables) for word in (*(container.get("command") or ()), *(container.get("args") or ()))]
 
 
 def variables_of(experiment: Experiment, trial: Trial, record: RunRecord, folder: ResultsFolder) -> dict[str, str]:
@@ -101,7 +98,7 @@ def variables_of(experiment: Experiment, trial: Trial, record: RunRecord, folder
     variables: dict[str, str] = {}
     for variable in container.get("env") or ():
         if "valueFrom" not in variable:
-            variables[variable["name"]] = _expand(variable.get("value") or "", variables)
+            variables[variable["name"]] = expand(variable.get("value") or "", variables)
     return variables | _own_variables(experiment, trial, record, folder)
 
 
@@ -140,28 +137,7 @@ def _own_variables(experiment: Experiment, trial: Trial, record: RunRecord, fold
 
 
 def _substituted(experiment: Experiment, trial: Trial) -> dict[str, Any]:
-    """Return the trial's container with the parameters' values in it, guarded against being taken for references."""
-    return substitute(_container(experiment), {name: _guard(value) for name, value in trial.spec.parameters.items()})
-
-
-def _guard(value: Any) -> Any:
-    match value:
-        case str():
-            return value.replace("$(", "$$(")
-        case list():
-            return [_guard(item) for item in value]
-        case dict():
-            return {_guard(key): _guard(item) for key, item in value.items()}
-    return value
-
-
-def _expand(text: str, variables: Mapping[str, str]) -> str:
-    """Replace `$(NAME)` by a variable that is known; `$$(NAME)` stands for the text `$(NAME)`."""
-
-    def value_of(match: re.Match[str]) -> str:
-        return match[0][1:] if match["escape"] else variables.get(match["name"], match[0])
-
-    return _REFERENCE.sub(value_of, text)
+    return substitute(_container(experiment), trial.spec.parameters)
 
 
 def end_of(record: Mapping[str, Any] | None, log: Path, termination: str, now: datetime) -> End:

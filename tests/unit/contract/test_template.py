@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium_contract.template import placeholders_of, substitute
+from podium_contract.template import expand, literal, placeholders_of, substitute
 
 ASSIGNMENT: dict[str, Any] = {"lr": 0.1, "depth": 3, "name": "a b'c\"$d", "betas": [0.9, 0.999], "flag": True}
 
@@ -21,7 +21,7 @@ def arguments(*words: str) -> list[str]:
     [
         ("--lr=${lr}", "--lr=0.1"),
         ("${depth}", "3"),
-        ("${name}", "a b'c\"$d"),
+        ("${name}", "a b'c\"$$d"),
         ("${betas}", "[0.9, 0.999]"),
         ("${flag}", "true"),
         ("${lr}:${depth}", "0.1:3"),
@@ -62,3 +62,33 @@ def test_placeholders_tell_where_they_stand() -> None:
 def test_text_without_placeholders_arrives_as_it_is(text: str) -> None:
     if "${" not in text:
         assert arguments(text) == [text]
+
+
+# --- what Kubernetes makes of it
+
+
+@pytest.mark.parametrize(
+    ("word", "result"),
+    [
+        ("$(DATA)/train", "/data/train"),
+        ("$(UNKNOWN)", "$(UNKNOWN)"),
+        ("$$(DATA)", "$(DATA)"),
+        ("$$$(DATA)", "$/data"),
+        ("$$", "$"),
+        ("$", "$"),
+        ("$HOME ${x} $(", "$HOME ${x} $("),
+    ],
+)
+def test_references_are_read_as_the_kubelet_reads_them(word: str, result: str) -> None:
+    assert expand(word, {"DATA": "/data"}) == result
+
+
+@given(st.text(alphabet="$({)} AB"))
+def test_literal_text_survives_the_expansion(text: str) -> None:
+    assert expand(literal(text), {"A": "x", "AB": "y"}) == text
+
+
+@given(st.text(alphabet="$({)} AB"), st.sampled_from(["${x}", "-${x}(A)", "${x}${x}", "$(B)${x}"]))
+def test_value_of_a_parameter_survives_substitution_and_expansion(value: str, word: str) -> None:
+    (replaced,) = substitute({"args": [word]}, {"x": value})["args"]
+    assert expand(replaced, {"A": "a", "B": "b"}) == word.replace("$(B)", "b").replace("${x}", value)

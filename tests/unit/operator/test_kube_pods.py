@@ -1,10 +1,14 @@
 """A run as a pod: what is created, and what is added to the user's template."""
 
+import json
 from typing import Any
+
+import pytest
 
 from builders.experiments import a_trial, an_experiment
 from podium_contract import runtime
 from podium_contract.experiment import Experiment
+from podium_contract.template import expand
 from podium_contract.trial import Parent, Trial
 from podium_contract.wire import Assignment
 from podium_operator.core.reconcile import _trial_of
@@ -108,3 +112,19 @@ def test_template_may_leave_out_or_empty_whatever_kubernetes_lets_it() -> None:
     template = {"metadata": None, "spec": {"containers": [container], "volumes": None, "securityContext": None}}
     experiment = an_experiment(trial={"template": template})
     assert len(pod_of(experiment, a_trial_of(experiment), 1)["spec"]["volumes"]) == 1
+
+
+@pytest.mark.parametrize("value", ["$(PODIUM_TRIAL)", "$$(PODIUM_TRIAL)", "$$", "${lr}", "$", ["$(PODIUM_TRIAL)"]])
+def test_value_of_a_parameter_arrives_as_it_is_and_the_templates_own_references_work(value: Any) -> None:
+    """The kubelet reads the words once more: what it makes of them is what the training gets."""
+    env = [{"name": "LR", "value": "${lr}"}, {"name": "OWN", "value": "$(LR)"}]
+    template = {"spec": {"containers": [{"name": "t", "command": ["x", "${lr}", "$(A)", "$$"], "env": env}]}}
+    experiment = an_experiment(trial={"template": template})
+    (container,) = pod_of(experiment, a_trial_of(experiment, parameters={"lr": value}), 1)["spec"]["containers"]
+    given: dict[str, str] = {"A": "of the image"}
+    for variable in container["env"]:
+        given[variable["name"]] = expand(variable["value"], given)
+    text = value if isinstance(value, str) else json.dumps(value)
+    assert [expand(word, given) for word in container["command"]] == ["x", text, "of the image", "$"]
+    assert (given["LR"], given["OWN"]) == (text, text)
+    assert json.loads(given[runtime.ENV_PARAMETERS]) == {"lr": value}
