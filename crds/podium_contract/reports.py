@@ -14,6 +14,9 @@ from podium_contract.model import number_to_json
 from podium_contract.observation import Observation
 
 REPORT_PREFIX = "# PODIUM "
+MESSAGE_HEADING = "# PODIUM"
+"""The first line of a termination message of ours. Kubernetes may put a log's last lines into the place of one that was not
+written, and what a program printed is no report."""
 ERROR_PREFIX = "error: "
 """Begins the line of a termination message that says what went wrong."""
 TERMINATION_MESSAGE_LIMIT = 4096
@@ -68,28 +71,45 @@ def parse_metrics_page(page: str) -> list[Observation]:
     return _parse_lines(line[len(REPORT_PREFIX) :] for line in page.splitlines() if line.startswith(REPORT_PREFIX))
 
 
-def termination_message(observations: Sequence[Observation]) -> str:
-    """Return the latest reports, oldest first, as many as fit into Kubernetes' limit."""
+def termination_message(observations: Sequence[Observation], error: str = "") -> str:
+    """Return the latest reports, oldest first, as many as fit into Kubernetes' limit, then what went wrong.
+
+    Empty when there is nothing to say, so that the log's last lines may.
+    """
+    ending = [f"{ERROR_PREFIX}{error}"] if error else []
+    room = TERMINATION_MESSAGE_LIMIT - sum(len(line.encode()) + 1 for line in (MESSAGE_HEADING, *ending))
     lines: list[str] = []
-    room = TERMINATION_MESSAGE_LIMIT
     for observation in reversed(observations):
         line = report_line(observation)
         room -= len(line.encode()) + 1
         if room < 0:
             break
         lines.append(line)
-    return "\n".join(reversed(lines))
+    return "\n".join([MESSAGE_HEADING, *reversed(lines), *ending]) if lines or ending else ""
 
 
 def parse_termination_message(message: str) -> list[Observation]:
-    """Return the reports of a termination message; whatever else stands there is skipped."""
-    return _parse_lines(message.splitlines())
+    """Return the reports of a termination message of ours; a line that is none is skipped."""
+    return _parse_lines(_own_lines(message) or ())
 
 
-def error_among(lines: Iterable[str]) -> str | None:
-    """Return what the last error line of a termination message says; None without one."""
-    errors = [line.removeprefix(ERROR_PREFIX) for line in lines if line.startswith(ERROR_PREFIX)]
-    return errors[-1] if errors else None
+def last_words_in(message: str) -> str:
+    """Return what an ended run has to say for itself: its error, in a message of ours; else the text's last line.
+
+    A line of JSON is no sentence. Empty when there is nothing.
+    """
+    own = _own_lines(message)
+    if own is not None:
+        errors = [line.removeprefix(ERROR_PREFIX) for line in own if line.startswith(ERROR_PREFIX)]
+        return errors[-1] if errors else ""
+    lines = [line.strip() for line in message.splitlines()]
+    return next((line for line in reversed(lines) if line and not line.startswith("{")), "")
+
+
+def _own_lines(message: str) -> list[str] | None:
+    """Return the lines below the heading; None when the message is none of ours."""
+    heading, *lines = message.splitlines() or [""]
+    return lines if heading == MESSAGE_HEADING else None
 
 
 def _parse_lines(lines: Iterable[str]) -> list[Observation]:

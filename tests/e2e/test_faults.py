@@ -46,9 +46,8 @@ def test_exit_code_is_a_failure_with_its_last_words_and_the_experiment_goes_on(p
     assert podium.events("ExitCode")
 
 
-def test_last_words_are_read_from_the_log_where_the_template_asks_for_them(podium: Podium) -> None:
-    words = {"command": ["python", "-c", ODD_ONES_FAIL], "terminationMessagePolicy": "FallbackToLogsOnError"}
-    podium.apply(scheduler=FULL, max_trials=1, container=words)
+def test_last_words_of_a_command_without_the_sdk_are_read_from_its_log(podium: Podium) -> None:
+    podium.apply(scheduler=FULL, max_trials=1, container={"command": ["python", "-c", ODD_ONES_FAIL]})
     podium.wait_for("Failed")
     assert podium.trial()["message"] == "exit code 1: ValueError: no odd number"
 
@@ -119,7 +118,6 @@ def test_full_volume_is_a_failure_with_the_systems_words(podium: Podium) -> None
     fills = "open('/small/file', 'wb').write(bytes(64_000_000))"
     container = {
         "command": ["python", "-c", fills],
-        "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": "small", "mountPath": "/small"}],
         "name": "train",
         "image": IMAGE,

@@ -8,8 +8,8 @@ from typing import Any
 from podium_contract.observation import Observation
 from podium_contract.reports import (
     REPORT_PREFIX,
-    TERMINATION_MESSAGE_LIMIT,
     metrics_page,
+    parse_termination_message,
     report_line,
     termination_message,
 )
@@ -95,20 +95,15 @@ class Journal:
             self._collected = max(self._collected, mark)
             self._news.notify_all()
 
-    def final_message(self, last_line: str = "") -> str:
-        """Return a termination message: the latest reports, as many as fit, then `last_line`."""
+    def final_message(self, error: str = "") -> str:
+        """Return a termination message: the latest reports, as many as fit, then what went wrong."""
         with self._lock:
-            lines = termination_message(self._reports).splitlines()
-        if last_line:
-            lines.append(last_line)
-        while len("\n".join(lines).encode()) > TERMINATION_MESSAGE_LIMIT:
-            del lines[0]
-        return "\n".join(lines)
+            return termination_message(self._reports, error)
 
     def wait_until_collected(self, seconds: float) -> bool:
         """Wait until no report would be lost by ending now: collected by a scrape, or held by the termination message."""
         with self._news:
-            held = len(termination_message(self._reports).splitlines())
+            held = len(parse_termination_message(termination_message(self._reports)))
             return self._news.wait_for(lambda: self._made - self._collected <= held, timeout=seconds)
 
     def _forget(self) -> None:

@@ -15,7 +15,6 @@ from types import FrameType, TracebackType
 from typing import Any, Self, SupportsIndex
 
 from podium_contract.model import MAX_COUNT
-from podium_contract.reports import ERROR_PREFIX
 from podium_contract.runtime import ExitCode
 from podium_trial.checkpoints import (
     Checkpoint,
@@ -222,19 +221,19 @@ class Trial:
     def _write_termination_message(self, error: BaseException | None) -> None:
         if self._settings.termination_log is None:
             return
-        message = self._journal.final_message(_error_line(error))
+        message = self._journal.final_message(_what_went_wrong(error))
         with suppress(OSError):  # a full disk must not hide how the training ended
             self._settings.termination_log.write_text(message, encoding="utf-8")
 
 
-def _error_line(error: BaseException | None) -> str:
-    """Return the last line of a termination message: what went wrong; empty when nothing did."""
+def _what_went_wrong(error: BaseException | None) -> str:
+    """Return the first line of an error, for the termination message; empty when nothing went wrong."""
     if isinstance(error, SystemExit):
         text = error.code if isinstance(error.code, str) else ""  # sys.exit("what is wrong")
     else:
         text = "" if error is None else f"{type(error).__name__}: {error}"
     lines = text.strip().splitlines()
-    return f"{ERROR_PREFIX}{lines[0]}"[:_ERROR_LENGTH] if lines else ""
+    return lines[0][:_ERROR_LENGTH] if lines else ""
 
 
 def _whole_step(step: SupportsIndex) -> int:

@@ -153,6 +153,8 @@ def _training_container(container: Json, experiment: Experiment, trial: Trial, a
     if trial.spec.parent is not None:
         mounts.append({**_mount(PARENT_MOUNT, experiment, trial.spec.parent.trial), "readOnly": True})
     replaced["volumeMounts"] = mounts
+    # The SDK writes a message; of a command that does not, the log's last lines say why it failed.
+    replaced.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     metrics = experiment.spec.trial.metrics
     if isinstance(metrics, SdkMetrics):
         ports = list(replaced.get("ports") or ())

@@ -11,7 +11,7 @@ from typing import Any
 
 from podium_contract.conditions import Reason
 from podium_contract.names import GROUP, LABEL_ATTEMPT, LABEL_TRIAL
-from podium_contract.reports import error_among
+from podium_contract.reports import last_words_in
 from podium_contract.runtime import ExitCode
 from podium_operator.core.facts import End, EndKind, Run, RunState
 
@@ -183,18 +183,13 @@ def _conditions(status: Json) -> list[Json]:
 
 
 def _last_words(terminated: Mapping[str, Any]) -> str:
-    error = error_among(_lines(terminated))
-    words = [line for line in _lines(terminated) if not line.startswith("{")] if error is None else [error]
-    return f": {words[-1][:300]}" if words else ""
+    words = last_words_in(str(terminated.get("message") or ""))[:300]
+    return f": {words}" if words else ""
 
 
 def _first_line(terminated: Mapping[str, Any]) -> str:
-    lines = _lines(terminated)
+    lines = [line.strip() for line in str(terminated.get("message") or "").splitlines() if line.strip()]
     return lines[0][:300] if lines else str(terminated.get("reason", ""))
-
-
-def _lines(terminated: Mapping[str, Any]) -> list[str]:
-    return [line.strip() for line in str(terminated.get("message") or "").splitlines() if line.strip()]
 
 
 def _gpus(spec: Json, container: str) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from podium_contract import runtime
 from podium_contract.conditions import Reason
 from podium_contract.experiment import Experiment
-from podium_contract.reports import error_among
+from podium_contract.reports import last_words_in
 from podium_contract.runtime import ExitCode
 from podium_contract.template import expand, substitute, trial_container
 from podium_contract.trial import Trial
@@ -207,9 +207,8 @@ def _container(experiment: Experiment) -> dict[str, Any]:
 
 def _last_words(log: Path, termination: str) -> str:
     """Return the error that the run left behind: the SDK's line, else the log's last one."""
-    error = error_among(termination.splitlines())
-    lines = [line.strip() for line in _tail(log).splitlines() if line.strip()] if error is None else [error]
-    return f": {lines[-1][:300]}" if lines else ""
+    words = (last_words_in(termination) or last_words_in(_tail(log)))[:300]
+    return f": {words}" if words else ""
 
 
 def _tail(log: Path) -> str:

@@ -9,10 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from podium_contract.reports import (
     TERMINATION_MESSAGE_LIMIT,
+    last_words_in,
     metrics_page,
     parse_metrics_page,
     parse_report_line,
     parse_termination_message,
+    report_line,
     termination_message,
 )
 from podium_contract.trial import Observation
@@ -76,3 +78,37 @@ def test_line_that_is_no_report_is_refused(line: str) -> None:
 def test_message_cut_off_at_the_limit_keeps_its_whole_lines() -> None:
     message = termination_message([Observation(attempt=1, step=s, metrics={"loss": math.pi}) for s in range(5)])
     assert [o.step for o in parse_termination_message(message[:-5])] == [0, 1, 2, 3]
+
+
+def test_error_is_kept_whole_and_takes_the_place_of_the_oldest_reports() -> None:
+    curve = [Observation(attempt=1, step=s, metrics={"loss": math.pi}) for s in range(500)]
+    message = termination_message(curve, "ValueError: bad lr")
+    assert len(message.encode()) <= TERMINATION_MESSAGE_LIMIT
+    assert last_words_in(message) == "ValueError: bad lr"
+    assert parse_termination_message(message)[-1].step == 499
+
+
+def test_run_with_nothing_to_say_leaves_the_word_to_its_log() -> None:
+    assert termination_message([]) == ""
+
+
+def test_lines_of_a_log_are_no_reports_even_if_they_look_like_some() -> None:
+    report = report_line(Observation(attempt=1, step=7, metrics={"loss": 0.0}))
+    assert parse_termination_message(f"starting\n{report}\n") == []
+    assert parse_termination_message(f"{report}\n# PODIUM\n{report}") == []
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("", ""),
+        ("\n\n", ""),
+        ("Traceback\n  File\nValueError: no\n\n", "ValueError: no"),
+        ('out of memory\n{"loss": 1}\n', "out of memory"),
+        ("error: retrying\ngave up", "gave up"),
+        ('# PODIUM\n{"a":1}', ""),
+        ("# PODIUM\nerror: first\nerror: last", "last"),
+    ],
+)
+def test_last_words_are_the_error_of_our_message_or_the_last_sentence_of_a_log(message: str, words: str) -> None:
+    assert last_words_in(message) == words

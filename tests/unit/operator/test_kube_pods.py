@@ -128,3 +128,15 @@ def test_value_of_a_parameter_arrives_as_it_is_and_the_templates_own_references_
     assert [expand(word, given) for word in container["command"]] == ["x", text, "of the image", "$"]
     assert (given["LR"], given["OWN"]) == (text, text)
     assert json.loads(given[runtime.ENV_PARAMETERS]) == {"lr": value}
+
+
+def test_last_lines_of_the_log_say_why_a_training_failed_unless_the_template_says_otherwise() -> None:
+    containers: list[dict[str, Any]] = [{"name": "t", "command": ["x"]}, {"name": "sidecar"}]
+    experiment = an_experiment(trial={"template": {"spec": {"containers": containers}}})
+    trains, sidecar = pod_of(experiment, a_trial_of(experiment), 1)["spec"]["containers"]
+    assert trains["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    assert "terminationMessagePolicy" not in sidecar
+    containers[0]["terminationMessagePolicy"] = "File"
+    experiment = an_experiment(trial={"template": {"spec": {"containers": containers}}})
+    (trains, _) = pod_of(experiment, a_trial_of(experiment), 1)["spec"]["containers"]
+    assert trains["terminationMessagePolicy"] == "File"

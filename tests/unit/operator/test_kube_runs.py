@@ -45,10 +45,16 @@ DISRUPTED = with_condition("DisruptionTarget", "True", "EvictionByEvictionAPI")
 ENDS = {
     "success": (ended(0, "Completed"), EndKind.DONE, Reason.FINISHED, "exit code 0"),
     "an exit code with words": (
-        ended(3, message='{"a":1}\nerror: ValueError: bad lr'),
+        ended(3, message='# PODIUM\n{"a":1}\nerror: ValueError: bad lr'),
         EndKind.FAILED,
         Reason.EXIT_CODE,
         "exit code 3: ValueError: bad lr",
+    ),
+    "an exit code with the log's last lines": (
+        ended(1, message="error: retrying\nTraceback:\nMemoryError: no room\n{}\n"),
+        EndKind.FAILED,
+        Reason.EXIT_CODE,
+        "exit code 1: MemoryError: no room",
     ),
     "out of memory": (ended(137, "OOMKilled"), EndKind.FAILED, Reason.OUT_OF_MEMORY, "memory"),
     "asked to stop from outside": (ended(75), EndKind.CHECKPOINTED, Reason.DISRUPTED, "asked to stop"),

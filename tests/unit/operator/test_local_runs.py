@@ -253,7 +253,7 @@ def test_signal_that_somebody_sent_is_a_disruption(tmp_path: Path, name: str) ->
 
 
 def test_error_that_the_sdk_tells_is_preferred_to_the_logs_last_line(tmp_path: Path) -> None:
-    end = end_with(tmp_path, code=1, termination='{"a":1}\nerror: ValueError: bad', log=b"unrelated\n")
+    end = end_with(tmp_path, code=1, termination="# PODIUM\nerror: ValueError: bad", log=b"unrelated\n")
     assert end.message == "exit code 1: ValueError: bad"
 
 

@@ -190,7 +190,7 @@ def test_page_that_names_no_trial_is_taken_as_it_is() -> None:
 
 
 def test_only_the_sdk_leaves_reports_in_the_termination_message() -> None:
-    message = '{"a":1,"n":1,"s":2,"m":{"loss":0.5}}\nerror: ValueError: no\n' + "[" * 4000
+    message = '# PODIUM\n{"a":1,"n":1,"s":2,"m":{"loss":0.5}}\nerror: ValueError: no\n' + "[" * 4000
     assert [len(final_reports(source, message)) for source in SOURCES] == [1, 0, 0, 0]
 
 

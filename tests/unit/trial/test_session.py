@@ -189,7 +189,7 @@ def test_exception_is_told_even_when_the_reports_fill_the_message(tmp_path: Path
 def test_exit_with_a_sentence_is_told(tmp_path: Path) -> None:
     with pytest.raises(SystemExit), a_trial(tmp_path):
         sys.exit("no such data set")
-    assert (tmp_path / "termination").read_text() == "error: no such data set"
+    assert (tmp_path / "termination").read_text() == "# PODIUM\nerror: no such data set"
 
 
 def test_exception_goes_on_its_way_and_is_told(tmp_path: Path) -> None:
