@@ -53,8 +53,10 @@ class Reason(StrEnum):
     EXIT_CODE = "ExitCode"
     """The command ended with an exit code other than 0."""
     CRASHED = "Crashed"
-    """The command died of a signal that nobody sent: segmentation fault, abort."""
+    """The command died of a signal that it has earned: segmentation fault, abort; on a cluster also of a SIGKILL that no
+    disruption of its pod explains, as the kernel sends it for want of memory."""
     OUT_OF_MEMORY = "OutOfMemory"
+    """Its container used more memory than its limit, or than its node had."""
     IMAGE_UNAVAILABLE = "ImageUnavailable"
     """The image cannot be pulled, or its name is invalid."""
     UNSCHEDULABLE = "Unschedulable"

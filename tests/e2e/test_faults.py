@@ -16,6 +16,10 @@ if int(os.environ["PODIUM_TRIAL_NUMBER"]) % 2:
     sys.exit("ValueError: no odd number")
 """
 EATS_MEMORY = "print(len(bytearray(400_000_000)))"
+LOSES_A_CHILD = f"""
+import subprocess, sys
+sys.exit(137 if subprocess.run([sys.executable, "-c", {EATS_MEMORY!r}]).returncode else 0)
+"""
 HANGS = """
 import http.server, os, podium_trial, threading, time
 class Bad(http.server.BaseHTTPRequestHandler):
@@ -57,6 +61,14 @@ def test_memory_beyond_the_limit_is_out_of_memory(podium: Podium) -> None:
     podium.apply(max_trials=1, container=limits)
     podium.wait_for("Failed")
     assert podium.trial()["reason"] == "OutOfMemory"
+
+
+def test_child_process_that_the_kernel_kills_for_memory_is_a_failure_and_not_retried(podium: Podium) -> None:
+    limits = {"resources": {"limits": {"memory": "64Mi"}}, "command": ["python", "-c", LOSES_A_CHILD]}
+    podium.apply(max_trials=1, container=limits)
+    podium.wait_for("Failed")
+    assert podium.trial()["reason"] in ("OutOfMemory", "Crashed")
+    assert podium.trial()["retries"] == 0
 
 
 def test_image_that_cannot_be_pulled_is_told_at_once_and_fails_its_trial_at_the_deadline(podium: Podium) -> None:

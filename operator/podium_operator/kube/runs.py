@@ -1,7 +1,9 @@
 """What a pod's status says about the run that it is. Pure; Kubernetes' JSON in.
 
 A run is the life of the pod's training container. What happens to the pod around it (eviction, a deadline, a lost node,
-deletion) matters as long as the container has not said how it ended.
+deletion) matters as long as the container has not said how it ended, and where it was killed: whoever takes a pod away
+leaves a mark on it first. SIGKILL without a mark comes from the kernel, for memory, as a rule, and would come again: the
+kernel may kill one process among several, and Kubernetes then tells no OOMKilled, only a parent's exit code.
 """
 
 import re
@@ -27,6 +29,8 @@ _START_FAULTS = frozenset({"CreateContainerConfigError", "CreateContainerError",
 _DISRUPTIONS = frozenset(
     {"Evicted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "UnexpectedAdmissionError"}
 )
+_LOST_CONTAINERS = frozenset({"ContainerStatusUnknown", "Unknown"})
+"""How a container ended whose end nobody saw: its node had stopped."""
 _QUANTITY = re.compile(r"(?P<number>[0-9]+)(?P<suffix>[kMGTPE]?)")
 _SIGKILL_EXIT, _SIGTERM_EXIT = 137, 143
 _FAULT_SIGNALS = {131: "SIGQUIT", 132: "SIGILL", 134: "SIGABRT", 135: "SIGBUS", 136: "SIGFPE", 139: "SIGSEGV"}
@@ -79,7 +83,7 @@ def _end_of(
 ) -> End | None:
     metadata, status = pod["metadata"], pod.get("status") or {}
     if terminated is not None:
-        return _end_of_container(terminated, status, stopping, now)
+        return _end_of_container(pod, terminated, stopping, now)
     if is_gone:
         return End(EndKind.DISRUPTED, Reason.DISRUPTED, "its pod was deleted", now)
     if status.get("phase") == "Failed":
@@ -92,24 +96,32 @@ def _end_of(
     return None
 
 
-def _end_of_container(terminated: Json, status: Json, stopping: str | None, now: datetime) -> End:
-    code = int(terminated.get("exitCode", 0))
+def _end_of_container(pod: Json, terminated: Json, stopping: str | None, now: datetime) -> End:
+    status, code = pod.get("status") or {}, int(terminated.get("exitCode", 0))
     at = _time(terminated["finishedAt"]) if terminated.get("finishedAt") else now
     if code == ExitCode.DONE:
         return End(EndKind.DONE, Reason.FINISHED, "exit code 0", at)
-    if terminated.get("reason") == "OOMKilled":
-        return End(EndKind.FAILED, Reason.OUT_OF_MEMORY, "its container used more memory than its limit", at)
     if code == ExitCode.CHECKPOINTED:
         return End(EndKind.CHECKPOINTED, Reason.DISRUPTED, "it was asked to stop from outside", at)
+    if terminated.get("reason") == "OOMKilled":
+        message = f"its container used more memory than there was for it{_last_words(terminated)}"
+        return End(EndKind.FAILED, Reason.OUT_OF_MEMORY, message, at)
     if status.get("reason") == "DeadlineExceeded" and stopping is None:
         message = "its pod ran longer than the template's own activeDeadlineSeconds"
         return End(EndKind.FAILED, Reason.DEADLINE_EXCEEDED, message, at)
-    if _is_disrupted(status) or status.get("reason") in _DISRUPTIONS:
-        return End(EndKind.DISRUPTED, Reason.DISRUPTED, f"its pod was taken away: {_why_disrupted(status)}", at)
-    if code in (_SIGKILL_EXIT, _SIGTERM_EXIT):
+    if terminated.get("reason") in _LOST_CONTAINERS:
+        return End(EndKind.DISRUPTED, Reason.DISRUPTED, "its container was lost with its node", at)
+    taken_away = _why_taken_away(pod)
+    if taken_away is not None:
+        return End(EndKind.DISRUPTED, Reason.DISRUPTED, f"its pod was taken away: {taken_away}", at)
+    if code == _SIGTERM_EXIT or (code == _SIGKILL_EXIT and stopping is not None):
         return End(EndKind.DISRUPTED, Reason.DISRUPTED, f"killed by signal {code - 128} from outside", at)
+    if code == _SIGKILL_EXIT:
+        message = f"killed by signal 9, most likely for want of memory{_last_words(terminated)}"
+        return End(EndKind.FAILED, Reason.CRASHED, message, at)
     if code in _FAULT_SIGNALS:
-        return End(EndKind.FAILED, Reason.CRASHED, f"killed by signal {code - 128} ({_FAULT_SIGNALS[code]})", at)
+        message = f"killed by signal {code - 128} ({_FAULT_SIGNALS[code]}){_last_words(terminated)}"
+        return End(EndKind.FAILED, Reason.CRASHED, message, at)
     if terminated.get("reason") in ("ContainerCannotRun", "StartError"):
         return End(EndKind.FAILED, Reason.START_FAILED, f"the command cannot be started: {_first_line(terminated)}", at)
     return End(EndKind.FAILED, Reason.EXIT_CODE, f"exit code {code}{_last_words(terminated)}", at)
@@ -118,7 +130,7 @@ def _end_of_container(terminated: Json, status: Json, stopping: str | None, now:
 def _end_of_pod(status: Json, stopping: str | None, now: datetime) -> End:
     """Return the end of a pod that failed without its training container having run."""
     words = f"{status.get('reason', '')} {status.get('message', '')}".strip()
-    if stopping is not None or status.get("reason") in _DISRUPTIONS or _is_disrupted(status):
+    if stopping is not None or _mark_of_disruption(status) is not None:
         return End(EndKind.DISRUPTED, Reason.DISRUPTED, f"its pod was stopped: {words}", now)
     for entry in status.get("initContainerStatuses") or ():
         ended = (entry.get("state") or {}).get("terminated") or {}
@@ -133,15 +145,17 @@ def _cannot_begin(spec: Json, status: Json) -> bool:
     return not spec.get("nodeName") or any(fault for _, fault, _ in _faults(status))
 
 
-def _is_disrupted(status: Json) -> bool:
-    return any(c.get("type") == "DisruptionTarget" and c.get("status") == "True" for c in _conditions(status))
+def _why_taken_away(pod: Json) -> str | None:
+    """Return what took a pod away; None when nothing did."""
+    mark = _mark_of_disruption(pod.get("status") or {})
+    return "deleted" if mark is None and pod["metadata"].get("deletionTimestamp") else mark
 
 
-def _why_disrupted(status: Json) -> str:
+def _mark_of_disruption(status: Json) -> str | None:
     for condition in _conditions(status):
-        if condition.get("type") == "DisruptionTarget":
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
             return str(condition.get("reason", "disruption"))
-    return str(status.get("reason", "disruption"))
+    return str(status["reason"]) if status.get("reason") in _DISRUPTIONS else None
 
 
 # --- what it waits for -------------------------------------------------------------------------------------------

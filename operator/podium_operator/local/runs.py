@@ -162,7 +162,10 @@ def end_of(record: Mapping[str, Any] | None, log: Path, termination: str, now: d
     if number in _FAULT_OF_THE_CODE:
         words = f"killed by signal {number} ({Signals(number).name}){_last_words(log, termination)}"
         return End(EndKind.FAILED, Reason.CRASHED, words, at)
-    return End(EndKind.DISRUPTED, Reason.DISRUPTED, f"killed by signal {number} from outside", at)
+    # The kernel's, for want of memory, or somebody's: the signal does not tell. What neighbours took up may be free next
+    # time, a checkpoint is there, and maxRetries ends it where the trial itself is too large.
+    whose = "from outside (or by the kernel, for want of memory)" if number == Signals.SIGKILL else "from outside"
+    return End(EndKind.DISRUPTED, Reason.DISRUPTED, f"killed by signal {number} {whose}", at)
 
 
 def interrupted_end(last_sign_of_life: datetime) -> End:

@@ -58,7 +58,39 @@ ENDS = {
     ),
     "out of memory": (ended(137, "OOMKilled"), EndKind.FAILED, Reason.OUT_OF_MEMORY, "memory"),
     "asked to stop from outside": (ended(75), EndKind.CHECKPOINTED, Reason.DISRUPTED, "asked to stop"),
-    "killed from outside": (ended(137), EndKind.DISRUPTED, Reason.DISRUPTED, "signal 9"),
+    "a child process out of memory": (
+        ended(1, "OOMKilled", "worker died"),
+        EndKind.FAILED,
+        Reason.OUT_OF_MEMORY,
+        "memory than there was for it: worker died",
+    ),
+    "killed, and its pod left alone": (
+        ended(137, message="step 7"),
+        EndKind.FAILED,
+        Reason.CRASHED,
+        "signal 9, most likely for want of memory: step 7",
+    ),
+    "killed while evicted": (ended(137, **DISRUPTED), EndKind.DISRUPTED, Reason.DISRUPTED, "EvictionByEvictionAPI"),
+    "killed by an eviction of the kubelet's": (
+        ended(137, phase="Failed") | {"reason": "Evicted"},
+        EndKind.DISRUPTED,
+        Reason.DISRUPTED,
+        "Evicted",
+    ),
+    "asked to stop by signal": (ended(143), EndKind.DISRUPTED, Reason.DISRUPTED, "signal 15"),
+    "lost with its node": (
+        ended(137, "ContainerStatusUnknown", "The container could not be located"),
+        EndKind.DISRUPTED,
+        Reason.DISRUPTED,
+        "lost with its node",
+    ),
+    "there no more after its node's restart": (ended(255, "Unknown"), EndKind.DISRUPTED, Reason.DISRUPTED, "lost"),
+    "checkpointed though a worker was out of memory": (
+        ended(75, "OOMKilled"),
+        EndKind.CHECKPOINTED,
+        Reason.DISRUPTED,
+        "asked to stop",
+    ),
     "evicted": (ended(1, **DISRUPTED), EndKind.DISRUPTED, Reason.DISRUPTED, "EvictionByEvictionAPI"),
     "segmentation fault": (ended(139), EndKind.FAILED, Reason.CRASHED, "SIGSEGV"),
     "no such command": (
@@ -213,3 +245,12 @@ def test_pod_that_should_long_be_gone_is_on_a_lost_node(seconds: int, state: Run
 def test_last_words_are_those_of_the_training_container() -> None:
     assert termination_message_of(a_pod(ended(0, message="bye")), "train") == "bye"
     assert termination_message_of(a_pod({}), "train") == ""
+
+
+def test_run_killed_at_the_end_of_its_grace_is_a_disruption_whoever_ended_it() -> None:
+    stopped = a_pod(ended(137), annotations={ANNOTATION_STOP: "Suspended"})
+    deleted = a_pod(ended(137), deletionTimestamp=THEN)
+    for pod in (stopped, deleted):
+        end = run_of(pod, "train", NOW).end
+        assert end is not None
+        assert end.kind is EndKind.DISRUPTED

@@ -223,7 +223,13 @@ def end_with(tmp_path: Path, termination: str = "", log: bytes = b"", **record: 
         ({"code": 3}, EndKind.FAILED, Reason.EXIT_CODE, "exit code 3: last words"),
         ({"code": 3, "orphaned": True}, EndKind.CHECKPOINTED, Reason.SUSPENDED, "podium run itself was stopped"),
         ({"signal": 9, "orphaned": True}, EndKind.CHECKPOINTED, Reason.SUSPENDED, "podium run itself was stopped"),
-        ({"signal": 9}, EndKind.DISRUPTED, Reason.DISRUPTED, "killed by signal 9 from outside"),
+        (
+            {"signal": 9},
+            EndKind.DISRUPTED,
+            Reason.DISRUPTED,
+            "killed by signal 9 from outside (or by the kernel, for want of memory)",
+        ),
+        ({"code": 137}, EndKind.FAILED, Reason.EXIT_CODE, "exit code 137: last words"),
         (
             {"fault": "x: No such file"},
             EndKind.FAILED,
@@ -231,7 +237,17 @@ def end_with(tmp_path: Path, termination: str = "", log: bytes = b"", **record: 
             "the command cannot be started: x: No such file",
         ),
     ],
-    ids=["0", "0 without podium", "75", "3", "3 without podium", "9 without podium", "9", "cannot start"],
+    ids=[
+        "0",
+        "0 without podium",
+        "75",
+        "3",
+        "3 without podium",
+        "9 without podium",
+        "9",
+        "a child's 9",
+        "cannot start",
+    ],
 )
 def test_end_is_what_the_exit_record_says(
     tmp_path: Path, record: dict[str, Any], kind: EndKind, reason: Reason, message: str
