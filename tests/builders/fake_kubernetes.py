@@ -50,6 +50,7 @@ class FakeKubernetes(KubernetesApi):
         self._held_back: list[tuple[str, Json, bool]] = []
         self._reports: dict[str, list[Observation]] = {}
         self._checkpoints: dict[str, int] = {}
+        self._logs: dict[str, list[tuple[datetime, str]]] = {}
         self.put("experiments", experiment.to_json())
 
     # --- what the test does
@@ -74,6 +75,11 @@ class FakeKubernetes(KubernetesApi):
 
     def all_of(self, plural: str) -> list[Json]:
         return [deepcopy(body) for (kind, _), body in sorted(self.objects.items()) if kind == plural]
+
+    def print_line(self, pod: str, text: str) -> None:
+        """Let a pod's training print a line."""
+        log = self._logs.setdefault(pod, [])
+        log.append((self.now + timedelta(microseconds=len(log)), text))
 
     def deliver(self, backend: KubeBackend, delivery: Delivery) -> None:
         """Hand the watch's events on, more or less well."""
@@ -160,6 +166,15 @@ class FakeKubernetes(KubernetesApi):
                 self.remove("pods", name)
 
         self._write(f"delete pod {name}", delete)
+
+    async def log_of(self, namespace: str, pod: str, container: str, since: str | None) -> str:
+        first = datetime.min.replace(tzinfo=UTC) if since is None else datetime.fromisoformat(since)
+        lines = [line for line in self._logs.get(pod, []) if line[0] >= first.replace(microsecond=0)]
+        return "".join(f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z {text}\n" for moment, text in lines)
+
+    async def read_log(self, namespace: str, pod: str, container: str, take: Callable[[str], object]) -> None:
+        for _, text in self._logs.get(pod, []):
+            take(f"{text}\n")
 
     async def emit(self, about: Json, reason: str, message: str, *, warning: bool) -> None:
         pass

@@ -2,7 +2,7 @@
 
 import pytest
 
-from builders.operator_at_work import Podium
+from builders.operator_at_work import Podium, until
 
 pytestmark = pytest.mark.e2e
 
@@ -31,6 +31,12 @@ for step in range(1, 6):
     print(f"epoch={step} loss={1 / step:.3f}", flush=True)
     time.sleep(0.3)
 print("epoch=6 loss=0.125", end="", flush=True)
+"""
+PRINTS_LOSSES_ALONE = """
+import time
+for step in range(1, 13):
+    print(f"loss={1 / step:.6f}", flush=True)
+    time.sleep(0.5)
 """
 FLOODS = """
 import json
@@ -78,6 +84,21 @@ def test_log_of_many_megabytes_is_read_to_its_end(podium: Podium) -> None:
     )
     podium.wait_for("Complete")
     assert podium.trial()["step"] == 200
+
+
+def test_counted_lines_keep_their_steps_when_the_operator_dies(podium: Podium) -> None:
+    pattern = r"(?P<metric>\w+)=(?P<value>\S+)"
+    metrics = {"source": "log", "format": "pattern", "pattern": pattern, "scrapeIntervalSeconds": 0.5}
+    podium.apply(
+        scheduler={"algorithm": "none"}, max_trials=1, container=python(PRINTS_LOSSES_ALONE), trial={"metrics": metrics}
+    )
+    for step in (3, 6):
+        until(lambda n=step: podium.trial()["step"] >= n, f"step {step}")  # type: ignore[misc]  # mypy sees no type of a lambda's default
+        podium.operator.kill()
+        podium.operator.start()
+    podium.wait_for("Complete")
+    seen = {observation["step"]: observation["metrics"]["loss"] for observation in podium.trial()["observations"]}
+    assert seen == {step: float(f"{1 / step:.6f}") for step in range(1, 13)}
 
 
 def python(script: str) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ from datetime import datetime
 import httpx
 
 from podium_contract.conditions import Reason
-from podium_contract.experiment import Experiment, ExperimentStatus
+from podium_contract.experiment import Experiment, ExperimentStatus, LogMetrics
 from podium_contract.names import LABEL_TRIAL, trial_name
 from podium_contract.template import trial_container
 from podium_contract.trial import Trial, TrialStatus
@@ -34,7 +34,7 @@ from podium_operator.core.ports import BackendError
 from podium_operator.kube.api import Json, KubernetesApi, KubernetesError
 from podium_operator.kube.faults import Refusal, refusal_of
 from podium_operator.kube.pods import claim_of, is_owned_by, pod_of, stop_patch, trial_body_of
-from podium_operator.kube.runs import attempt_of, is_terminal, run_of
+from podium_operator.kube.runs import attempt_of, first_step_of, is_terminal, run_of
 from podium_operator.kube.scraper import LivePod, Scraper
 from podium_operator.metrics import Metrics
 from podium_operator.metrics_sources import reader_for
@@ -171,9 +171,9 @@ class KubeBackend:
         elif trial is not None and attempt <= trial.status.ended_attempt and is_terminal(body):
             self._kept[name] = body["metadata"]["creationTimestamp"]
         elif live is None or attempt_of(live.pod) < attempt:
-            step = trial.status.step if trial is not None else 0
             known_as = trial_name(self._world.experiment.metadata.name, number)
-            self._pods[number] = LivePod(body, known_as, reader_for(self._source, attempt, step), first_step=step)
+            reader = reader_for(self._source, attempt, self._counted_before(body, trial))
+            self._pods[number] = LivePod(body, known_as, reader)
 
     def _lose_pod(self, body: Json) -> None:
         """A pod is gone: of a run that is not accounted for, its last sight is how it ended."""
@@ -373,6 +373,14 @@ class KubeBackend:
             del self._kept[name]
 
     # --- helpers
+
+    def _counted_before(self, pod: Json, trial: Trial | None) -> int:
+        """Return where counting goes on in a pod whose metrics tell no steps.
+
+        A log is read from its beginning again, so from where the pod began; pages that were scraped do not come again.
+        """
+        first = first_step_of(pod)
+        return first if trial is None or isinstance(self._source, LogMetrics) else max(first, trial.status.step)
 
     def _running_pods(self) -> Iterator[LivePod]:
         for live in list(self._pods.values()):

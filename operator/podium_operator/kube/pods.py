@@ -27,7 +27,7 @@ from podium_contract.names import (
 from podium_contract.template import literal, substitute, trial_container
 from podium_contract.trial import Trial
 from podium_operator.core.treaty import treaty_variables
-from podium_operator.kube.runs import ANNOTATION_STOP
+from podium_operator.kube.runs import ANNOTATION_FIRST_STEP, ANNOTATION_STOP
 
 Json = dict[str, Any]
 
@@ -76,6 +76,7 @@ def pod_of(experiment: Experiment, trial: Trial, attempt: int) -> Json:
             "name": run_name(experiment.metadata.name, trial.spec.number, attempt),
             "namespace": experiment.metadata.namespace,
             "labels": labels,
+            "annotations": {**(metadata.get("annotations") or {}), ANNOTATION_FIRST_STEP: str(trial.status.step)},
             "ownerReferences": [owner_reference("Trial", trial.metadata.name, trial.metadata.uid)],
         },
         "spec": pod,

@@ -21,6 +21,9 @@ Json = dict[str, Any]
 
 ANNOTATION_STOP = f"{GROUP}/stop-reason"
 """On a pod that was told to stop: why."""
+ANNOTATION_FIRST_STEP = f"{GROUP}/first-step"
+"""On every pod: the step its trial had reached before. From there its lines are counted when they tell no steps, by any
+operator that reads the log, from its beginning, at any time."""
 LOST_AFTER = timedelta(seconds=60)
 """A pod that is still there so long after it should have gone is on a node that does not answer."""
 
@@ -62,6 +65,11 @@ def run_of(pod: Json, container: str, now: datetime, *, is_gone: bool = False) -
 
 def attempt_of(pod: Json) -> int:
     return int(pod["metadata"]["labels"][LABEL_ATTEMPT])
+
+
+def first_step_of(pod: Json) -> int:
+    """Return the step that a pod's trial had reached before the pod was made."""
+    return int((pod["metadata"].get("annotations") or {}).get(ANNOTATION_FIRST_STEP, 0))
 
 
 def is_terminal(pod: Json) -> bool:

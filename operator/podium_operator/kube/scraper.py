@@ -15,7 +15,7 @@ from podium_contract.experiment import LogMetrics, MetricsSource, PrometheusMetr
 from podium_contract.trial import Observation
 from podium_operator.kube.api import KubernetesApi
 from podium_operator.kube.logs import LogTail
-from podium_operator.kube.runs import attempt_of, termination_message_of
+from podium_operator.kube.runs import attempt_of, first_step_of, termination_message_of
 from podium_operator.metrics import Metrics
 from podium_operator.metrics_sources import LogReader, Reader, final_reports, is_page_of
 from podium_operator.scraping import Inbox, fetch_page
@@ -32,8 +32,6 @@ class LivePod:
     pod: Json
     trial: str
     reader: Reader
-    first_step: int = 0
-    """Where its reader began to count."""
     inbox: Inbox = field(default_factory=Inbox)
     tail: LogTail = field(default_factory=LogTail)
     is_gone: bool = False
@@ -105,7 +103,7 @@ class Scraper:
 
     async def _read_whole_log(self, live: LivePod, source: LogMetrics) -> None:
         """Read the log of an ended run from its beginning: what flew by too fast while it ran is found then."""
-        reader = LogReader(source, attempt_of(live.pod), live.first_step)
+        reader = LogReader(source, attempt_of(live.pod), first_step_of(live.pod))
         metadata = live.pod["metadata"]
         await self._api.read_log(
             metadata["namespace"], metadata["name"], self._container, lambda text: live.inbox.take(reader.read(text))

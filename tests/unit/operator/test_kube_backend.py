@@ -1,13 +1,14 @@
 """The Kubernetes backend against an API server in memory: what it makes of pods and records that others touch."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from builders.experiments import a_float, an_experiment
+from builders.experiments import a_float, a_trial, an_experiment
 from builders.fake_kubernetes import FakeKubernetes
 from podium_contract.conditions import Reason
 from podium_contract.experiment import Experiment
@@ -34,11 +35,18 @@ class World:
         self.cluster = FakeKubernetes(
             experiment.model_copy(update={"metadata": identified}), lambda _, step: {"loss": 1.0 / step}
         )
-        body = self.cluster.all_of("experiments")[0]
-        self.backend = KubeBackend(
-            Experiment.model_validate(body), self.cluster, httpx.AsyncClient(), lambda: self.cluster.now, Metrics()
-        )
+        self.backend = self.a_backend()
         self.trial = _trial_of(identified, Assignment(number=1, parameters={"lr": 0.1}, target=3))
+
+    def a_backend(self) -> KubeBackend:
+        """The backend of an operator that has just started."""
+        experiment = Experiment.model_validate(self.cluster.all_of("experiments")[0])
+        return KubeBackend(experiment, self.cluster, httpx.AsyncClient(), lambda: self.cluster.now, Metrics())
+
+    async def restart_operator(self) -> None:
+        await self.backend.close()
+        self.backend = self.a_backend()
+        await self.backend.open()
 
     def start(self, number: int = 1) -> StartRun:
         return StartRun(self.trial_number(number), 1)
@@ -229,3 +237,92 @@ def test_sidecar_that_outlives_the_training_is_told_to_stop_and_its_pod_kept() -
         assert left["spec"]["activeDeadlineSeconds"] == 1
 
     told(story, pod_history_limit=1)
+
+
+# --- logs whose lines tell no step: they are counted
+
+LOG: dict[str, Any] = {"trial": a_trial(metrics={"source": "log", "scrapeIntervalSeconds": 0.01})}
+
+
+class Printer(World):
+    """A trial whose training prints losses."""
+
+    def print_losses(self, *losses: float) -> None:
+        (pod,) = self.cluster.all_of("pods")
+        for loss in losses:
+            self.cluster.print_line(pod["metadata"]["name"], json.dumps({"loss": loss}))
+
+    async def told_until(self, steps: int) -> dict[int, float]:
+        """The losses by step that the running operator has read, once it has read so many steps."""
+        while True:
+            self.cluster.deliver(self.backend, "in order")
+            reports = (await self.backend.observe()).reports.get(1, ())
+            losses = {report.step: report.metrics["loss"] for report in reports}
+            if len(losses) >= steps:
+                return losses
+            await self.backend.wait(1.0)
+
+    async def record(self, **status: Any) -> None:
+        """Write what an operator would: how far the trial is, and how its runs went."""
+        written = self.trial.status.model_copy(update=status)
+        self.trial = self.trial.model_copy(update={"status": written})
+        await self.backend.perform(WriteTrial(1, written))
+
+
+def printed(story: Callable[[Printer], Any]) -> None:
+    asyncio.run(asyncio.wait_for(story(Printer(**LOG)), 30))
+
+
+def test_counted_lines_keep_their_steps_when_the_operator_starts_again() -> None:
+    async def story(world: Printer) -> None:
+        await world.backend.open()
+        await world.begin()
+        world.cluster.tick()
+        world.print_losses(0.9, 0.8)
+        assert await world.told_until(2) == {1: 0.9, 2: 0.8}
+        world.backend.acknowledge()
+        await world.record(step=2)
+        await world.restart_operator()
+        world.print_losses(0.7)
+        assert await world.told_until(3) == {1: 0.9, 2: 0.8, 3: 0.7}, "what is read again has its old steps"
+        await world.backend.close()
+
+    printed(story)
+
+
+def test_counting_goes_on_behind_the_steps_of_earlier_runs() -> None:
+    async def story(world: Printer) -> None:
+        await world.backend.open()
+        await world.backend.perform(CreateTrial(world.trial))
+        await world.record(step=3, attempt=2, ended_attempt=1)
+        await world.backend.perform(StartRun(world.trial, 2))
+        world.cluster.tick()
+        world.print_losses(0.6)
+        assert await world.told_until(1) == {4: 0.6}
+        await world.record(step=4)
+        await world.restart_operator()
+        world.print_losses(0.5)
+        assert await world.told_until(2) == {4: 0.6, 5: 0.5}
+        await world.backend.close()
+
+    printed(story)
+
+
+def test_log_of_a_run_that_ended_while_no_operator_was_there_counts_once() -> None:
+    async def story(world: Printer) -> None:
+        await world.backend.open()
+        await world.begin()
+        world.cluster.tick()
+        world.print_losses(0.9, 0.8)
+        await world.told_until(2)
+        await world.record(step=2)
+        await world.backend.close()
+        world.print_losses(0.7)
+        for _ in range(4):
+            world.cluster.tick()
+        await world.restart_operator()
+        assert await world.told_until(3) == {1: 0.9, 2: 0.8, 3: 0.7}
+        assert (await world.backend.observe()).runs[1].state is RunState.ENDED
+        await world.backend.close()
+
+    printed(story)

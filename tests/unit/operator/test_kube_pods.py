@@ -45,6 +45,7 @@ def test_pod_keeps_the_template_and_adds_what_is_documented() -> None:
     spec, (train, sidecar) = pod["spec"], pod["spec"]["containers"]
     assert pod["metadata"]["name"] == "demo-00007-2"
     assert pod["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert pod["metadata"]["annotations"] == {"note": "mine", "podium.dev/first-step": "0"}
     assert pod["metadata"]["ownerReferences"][0]["uid"] == "trial-uid"
     assert (spec["nodeSelector"], spec["restartPolicy"]) == ({"gpu": "h100"}, "Never")
     assert train["command"] == ["run", "--lr=0.1"]
