@@ -229,7 +229,8 @@ class ExperimentSpec(Model):
     pod_history_limit: Annotated[StrictInt, Field(ge=0, le=1000)] = 10
     """How many ended pods are kept, latest first, so that their logs can be read."""
     ttl_seconds_after_finished: Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)] | None = None
-    """When to delete the experiment, with its trials, pods and claim, after its end; absent: never."""
+    """How long after the experiment's end its Trials and pods are removed; absent: never. The Experiment stays, with its
+    status, its checkpoints, and its record in the store."""
     trial: TrialSpecTemplate
 
     @field_validator("parameters")
@@ -362,6 +363,16 @@ class Cost(OpenModel):
     """Those seconds, times the GPUs that each run asked for."""
 
 
+class RemovedTrials(OpenModel):
+    """What is left of Trials that were removed `ttlSecondsAfterFinished` after the experiment's end: their sums."""
+
+    up_to: int
+    """Trials with numbers up to this are gone; no later one takes such a number."""
+    trials: TrialCounts
+    trial_seconds: float
+    gpu_seconds: float
+
+
 class ExperimentStatus(OpenModel):
     """What Podium reports: bounded, however many trials there are."""
 
@@ -375,6 +386,8 @@ class ExperimentStatus(OpenModel):
     """The first objective's value of the best trial."""
     rungs: tuple[RungStatus, ...] = ()
     cost: Cost = Cost()
+    removed: RemovedTrials | None = None
+    """Trials that are counted above and whose objects are gone; absent: none."""
     observed_generation: int | None = None
     start_time: datetime | None = None
     completion_time: datetime | None = None

@@ -20,6 +20,7 @@ from podium_contract.parameters import Assignment
 from podium_contract.reports import termination_message
 from podium_operator.kube.api import KubernetesApi, KubernetesError
 from podium_operator.kube.backend import KubeBackend
+from podium_operator.kube.pods import is_owned_by
 
 Json = dict[str, Any]
 Objective = Callable[[Assignment, int], dict[str, float]]
@@ -75,6 +76,13 @@ class FakeKubernetes(KubernetesApi):
 
     def all_of(self, plural: str) -> list[Json]:
         return [deepcopy(body) for (kind, _), body in sorted(self.objects.items()) if kind == plural]
+
+    def edit(self, **spec: Any) -> None:
+        """Change fields of the Experiment's spec, as a user does."""
+        (body,) = self.all_of("experiments")
+        body["spec"].update(spec)
+        body["metadata"]["generation"] = body["metadata"].get("generation", 1) + 1
+        self.put("experiments", body)
 
     def print_line(self, pod: str, text: str) -> None:
         """Let a pod's training print a line."""
@@ -166,6 +174,18 @@ class FakeKubernetes(KubernetesApi):
                 self.remove("pods", name)
 
         self._write(f"delete pod {name}", delete)
+
+    async def delete_trial(self, namespace: str, name: str, uid: str) -> None:
+        def delete() -> None:
+            trial = self.objects.get(("trials", name))
+            if trial is None or trial["metadata"]["uid"] != uid:
+                return
+            self.remove("trials", name)
+            for pod in self.all_of("pods"):  # garbage collection takes what it owned
+                if is_owned_by(pod, uid):
+                    self.remove("pods", pod["metadata"]["name"])
+
+        self._write(f"delete {name}", delete)
 
     async def log_of(self, namespace: str, pod: str, container: str, since: str | None) -> str:
         first = datetime.min.replace(tzinfo=UTC) if since is None else datetime.fromisoformat(since)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.operator_at_work import EXPERIMENTS, Podium, at_work, until
+from builders.operator_at_work import Podium, at_work, until
 
 pytestmark = pytest.mark.e2e
 
@@ -59,10 +59,17 @@ def test_latest_ended_pods_are_kept_for_their_logs(podium: Podium) -> None:
     until(lambda: min(pod["metadata"]["name"] for pod in podium.pods()) == "bowl-00004-1", "the oldest to go")
 
 
-def test_finished_experiment_goes_by_itself(podium: Podium) -> None:
-    podium.apply(scheduler=FULL, max_trials=1, step_seconds="0", ttlSecondsAfterFinished=1)
-    until(lambda: podium.trial()["phase"] == "Succeeded", "its end")
-    until(lambda: not podium.get(EXPERIMENTS)["items"] and not podium.trials(), "it to go", 60)
+def test_trials_and_pods_of_a_finished_experiment_go_by_themselves_and_its_status_stays(podium: Podium) -> None:
+    podium.apply(scheduler=FULL, max_trials=2, step_seconds="0", ttlSecondsAfterFinished=1)
+    status = podium.wait_for("Complete")
+    until(lambda: not podium.trials() and not podium.pods(), "them to go", 60)
+    left = podium.status()
+    assert left["removed"]["upTo"] == 2
+    assert {**left, "removed": None} == {**status, "removed": None}
+    podium.patch(maxTrials=3)
+    until(lambda: podium.status()["trials"]["succeeded"] == 3, "the third trial")
+    until(lambda: podium.status().get("removed", {}).get("upTo") == 3 and not podium.trials(), "it to go as well", 60)
+    assert podium.phase() == "Complete"
 
 
 def test_two_experiments_of_one_name_in_two_namespaces_never_meet(crds: None, tmp_path: Path) -> None:  # noqa: ARG001  (a fixture for its effect)

@@ -154,6 +154,8 @@ def test_operator_of_the_whole_cluster_reads_no_secrets_either() -> None:
             for resource in ("secrets", "configmaps", "nodes"):
                 assert not release.may("get", resource, namespace)
             assert not release.may("create", "pods/exec", namespace)
+            assert not release.may("delete", "experiments.podium.dev", namespace)
+            assert not release.may("delete", "persistentvolumeclaims", namespace)
         assert not release.may("get", "leases", "default")
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from podium_contract.conditions import Reason
-from podium_contract.experiment import Experiment, TrialCounts
+from podium_contract.experiment import Experiment, RemovedTrials, TrialCounts
 from podium_contract.lifecycle import FINAL, Phase
 from podium_contract.trial import Observation, Trial
 
@@ -86,6 +86,18 @@ class Tally:
         """Return how many trials are in one of the phases."""
         return sum(self.counts[phase] for phase in phases)
 
+    @classmethod
+    def of_removed(cls, removed: RemovedTrials | None) -> "Tally":
+        """Return what is remembered of trials whose objects are gone."""
+        if removed is None:
+            return cls(dict.fromkeys(Phase, 0), 0.0, 0.0)
+        counts = {phase: int(getattr(removed.trials, phase.lower())) for phase in Phase}
+        return cls(counts, removed.trial_seconds, removed.gpu_seconds)
+
+    def __add__(self, other: "Tally") -> "Tally":
+        counts = {phase: self.counts[phase] + other.counts[phase] for phase in Phase}
+        return Tally(counts, self.seconds + other.seconds, self.gpu_seconds + other.gpu_seconds)
+
     def as_status(self) -> TrialCounts:
         return TrialCounts(total=self.total, **{phase.lower(): count for phase, count in self.counts.items()})
 
@@ -121,9 +133,18 @@ class World:
     def forget_trial(self, number: int) -> None:
         """Leave out a trial that somebody has deleted."""
         if number in self.trials:
-            self._account(self.trials.pop(number), -1)
-            self._attention.discard(number)
+            self._take_out(number)
             self.forgotten += 1
+
+    def leave_out_removed(self) -> list[Trial]:
+        """Leave out, and return, the trials that the experiment's status counts as removed."""
+        return [self._take_out(number) for number in sorted(self.trials) if number <= self.removed_up_to]
+
+    @property
+    def removed_up_to(self) -> int:
+        """The number up to which Trials were removed after the experiment's end; 0: none was."""
+        removed = self.experiment.status.removed
+        return removed.up_to if removed is not None else 0
 
     @property
     def attention(self) -> list[int]:
@@ -132,7 +153,7 @@ class World:
 
     @property
     def tally(self) -> Tally:
-        return Tally(dict(self._counts), self._seconds, self._gpu_seconds)
+        return self.tally_after({})
 
     def tally_after(self, changed: Mapping[int, Trial]) -> Tally:
         """Return the sums as they will be once the changed trials are written."""
@@ -143,11 +164,17 @@ class World:
             counts[status.phase] -= 1
         for status in new:
             counts[status.phase] += 1
-        return Tally(
+        return Tally.of_removed(self.experiment.status.removed) + Tally(
             counts,
             seconds=self._seconds + sum(s.seconds for s in new) - sum(s.seconds for s in old),
             gpu_seconds=self._gpu_seconds + sum(s.gpu_seconds for s in new) - sum(s.gpu_seconds for s in old),
         )
+
+    def _take_out(self, number: int) -> Trial:
+        trial = self.trials.pop(number)
+        self._account(trial, -1)
+        self._attention.discard(number)
+        return trial
 
     def _account(self, trial: Trial | None, sign: int) -> None:
         if trial is None:

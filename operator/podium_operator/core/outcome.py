@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from podium_contract.conditions import Condition, ConditionType, Reason, find_condition, is_true, set_condition
-from podium_contract.experiment import Cost, Experiment, ExperimentSpec, ExperimentStatus
+from podium_contract.experiment import Cost, Experiment, ExperimentSpec, ExperimentStatus, RemovedTrials
 from podium_contract.lifecycle import COUNTS_AGAINST_MAX_FAILED_TRIALS, COUNTS_AGAINST_MAX_TRIALS, Phase
 from podium_contract.trial import Trial
 from podium_contract.wire import Advice
@@ -73,6 +73,8 @@ def next_status(
     """Return the experiment's status after this pass."""
     experiment = world.experiment
     old, spec = experiment.status, experiment.spec
+    if old.removed is not None and has_ended(old) and outcome_of(experiment) is not None:
+        return old.model_copy(update={"observed_generation": experiment.metadata.generation})
     tally = world.tally_after(changed)
     counts = tally.as_status()
     is_quiet = not world.runs and not (counts.pending or counts.running or (outcome and counts.paused))
@@ -86,6 +88,7 @@ def next_status(
         best_value=advice.best[0].metrics.get(spec.objectives[0].metric) if advice.best else None,
         rungs=advice.rungs,
         cost=_cost(spec, tally, advice),
+        removed=old.removed,
         observed_generation=experiment.metadata.generation,
         start_time=old.start_time or now,
         completion_time=(old.completion_time or now) if ended else None,
@@ -103,6 +106,21 @@ def is_expired(experiment: Experiment, now: datetime) -> bool:
     if limit is None or ended is None or not has_ended(experiment.status):
         return False
     return now - ended >= timedelta(seconds=limit)
+
+
+def with_trials_removed(world: World) -> ExperimentStatus:
+    """Return the status of an ended experiment that counts all its trials as removed.
+
+    It is written before the first Trial goes: from then on they count by it, whether their objects are still there or not.
+    """
+    tally, status = world.tally, world.experiment.status
+    removed = RemovedTrials(
+        up_to=max(world.trials, default=world.removed_up_to),
+        trials=tally.as_status(),
+        trial_seconds=tally.seconds,
+        gpu_seconds=tally.gpu_seconds,
+    )
+    return status.model_copy(update={"removed": removed})
 
 
 def announcements_of(old: ExperimentStatus, new: ExperimentStatus) -> list[Announce]:

@@ -110,13 +110,16 @@ def describe(draft: Draft, request_id: str, *, complete: bool, ruled: Collection
     """
     world, experiment = draft.world, draft.world.experiment
     numbers = sorted(world.trials.keys() if complete else {*world.attention, *ruled} & world.trials.keys())
+    facts = [_facts_of(draft.trial(number), world, complete=complete) for number in numbers]
+    if complete and world.removed_up_to:
+        facts.append(_facts_of_removed(world.removed_up_to))
     accepts_work = not experiment.spec.suspend and outcome_of(experiment) is None
     return AdviceRequest(
         experiment=experiment.metadata.key,
         request_id=request_id,
         spec=experiment.spec,
         slots=experiment.spec.parallelism if accepts_work else 0,
-        facts=tuple(_facts_of(draft.trial(number), world, complete=complete) for number in numbers),
+        facts=tuple(facts),
         complete=complete,
     )
 
@@ -194,6 +197,18 @@ def _facts_of(trial: Trial, world: World, *, complete: bool) -> TrialFacts:
     )
 
 
+def _facts_of_removed(number: int) -> TrialFacts:
+    """Tell of the last trial whose Trial was removed: should the store be lost, no number is given a second time."""
+    return TrialFacts(
+        number=number,
+        phase=Phase.KILLED,
+        attempt=0,
+        reason=Reason.DELETED,
+        message="its Trial was removed",
+        parameters={},
+    )
+
+
 # --- plan -----------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +249,8 @@ def reconcile(world: World, advice: Advice | None, now: datetime) -> Plan:
 def _prune_resting(draft: Draft, stops: Mapping[int, Stop]) -> None:
     """Carry out stops of trials without a run; those with one are told to stop, and ruled on when it has ended."""
     for number, stop in stops.items():
+        if number not in draft.world.trials:
+            continue  # its Trial was deleted
         trial = draft.trial(number)
         if trial.status.phase not in FINAL and not _has_run_due_or_alive(trial):
             draft.apply(number, Ruling(Event.PRUNE, Reason.STOPPED_BY_SCHEDULER, stop.reason))
@@ -243,7 +260,8 @@ def _new_trials(draft: Draft, assignments: Iterable[Assignment]) -> list[CreateT
     experiment = draft.world.experiment
     creations = []
     for assignment in assignments:
-        if assignment.number in draft.world.trials or assignment.number > experiment.spec.max_trials:
+        number = assignment.number
+        if number in draft.world.trials or not draft.world.removed_up_to < number <= experiment.spec.max_trials:
             continue  # advised again before our facts arrived, or the limit was lowered meanwhile
         trial = _trial_of(experiment.metadata, assignment)
         draft.changed[assignment.number] = trial
@@ -273,8 +291,8 @@ def _trial_of(experiment: Metadata, assignment: Assignment) -> Trial:
 
 def _promote(draft: Draft, verdicts: Iterable[Verdict]) -> None:
     for verdict in verdicts:
-        if not isinstance(verdict, Promote):
-            continue
+        if not isinstance(verdict, Promote) or verdict.trial not in draft.world.trials:
+            continue  # a stop, or of a Trial that was deleted
         trial = draft.trial(verdict.trial)
         if trial.status.phase in FINAL or (trial.target is not None and trial.target >= verdict.target):
             continue  # carried out already: our facts and the advice crossed

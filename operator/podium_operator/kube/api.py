@@ -133,10 +133,13 @@ class KubernetesApi:
     async def delete_pod(self, namespace: str, name: str) -> None:
         await self._unless_gone("DELETE", _of_core(namespace, "pods", name))
 
-    async def delete_experiment(self, namespace: str, name: str, uid: str) -> None:
-        """Delete an Experiment with all that belongs to it; another one of its name stays."""
-        with suppress(KubernetesError):
-            await self._unless_gone("DELETE", _of_ours(namespace, "experiments", name), {"preconditions": {"uid": uid}})
+    async def delete_trial(self, namespace: str, name: str, uid: str) -> None:
+        """Delete a Trial, with its pods; another one of its name stays."""
+        try:
+            await self._unless_gone("DELETE", _of_ours(namespace, "trials", name), {"preconditions": {"uid": uid}})
+        except KubernetesError as fault:
+            if fault.status != _CONFLICT:
+                raise
 
     async def emit(self, about: Json, reason: str, message: str, *, warning: bool) -> None:
         """Write an Event about an object; one that cannot be written is only news lost."""

@@ -30,6 +30,7 @@ from podium_operator.core.actions import (
     WriteTrial,
 )
 from podium_operator.core.facts import End, EndKind, Run, RunState, World
+from podium_operator.core.outcome import with_trials_removed
 from podium_operator.core.ports import BackendError
 from podium_operator.kube.api import Json, KubernetesApi, KubernetesError
 from podium_operator.kube.faults import Refusal, refusal_of
@@ -41,6 +42,8 @@ from podium_operator.metrics_sources import reader_for
 
 _SETTLING_SECONDS = 0.05
 """News comes in bursts: one pass takes in what comes so soon after the first."""
+_DELETIONS = 100
+"""So many Trials are deleted in a pass."""
 _GONE = 2**64
 """A version later than any: what is gone stays gone."""
 
@@ -77,6 +80,8 @@ class KubeBackend:
         """The latest pod of each trial whose end is not accounted for."""
         self._kept: dict[str, str] = {}
         """Ended pods that are kept for their logs, oldest first: when each was made, by name."""
+        self._leftovers: dict[str, str] = {}
+        """Trials that are counted as removed and may still be there: their uids, by name."""
         self._refused: dict[int, _Refused] = {}
         self._versions: dict[str, int] = {}
         self._news: list[Callable[[], None]] = []
@@ -152,11 +157,16 @@ class KubeBackend:
         self._world.experiment = known.model_copy(update={"metadata": metadata})
 
     def _take_in_trial(self, body: Json) -> None:
-        if self._is_news(body):
-            self._world.put_trial(Trial.model_validate(known_fields(body)))
+        if not self._is_news(body):
+            return
+        if body["spec"]["number"] <= self._world.removed_up_to:
+            self._leftovers[body["metadata"]["name"]] = body["metadata"]["uid"]
+            return
+        self._world.put_trial(Trial.model_validate(known_fields(body)))
 
     def _lose_trial(self, body: Json) -> None:
         self._versions[body["metadata"]["uid"]] = _GONE
+        self._leftovers.pop(body["metadata"]["name"], None)
         self._world.forget_trial(body["spec"]["number"])
 
     def _take_in_pod(self, body: Json) -> None:
@@ -193,6 +203,7 @@ class KubeBackend:
             self._scraping.result()  # it ends with a fault only
         self._take_in_news()
         await self._keep_to_the_limit()
+        await self._clear_away()
         await self._try_again()
         now = self._clock()
         runs = {
@@ -220,6 +231,14 @@ class KubeBackend:
             await asyncio.wait_for(self._changed.wait(), seconds)
             await asyncio.sleep(_SETTLING_SECONDS)
         self._changed.clear()
+
+    async def remove_trials(self) -> None:
+        """Remove the Trials of an experiment that is over, and their pods with them; their sums stay in its status."""
+        if not self._world.trials:
+            return
+        await self.perform(WriteExperiment(with_trials_removed(self._world)))
+        self._leftovers |= {trial.metadata.name: trial.metadata.uid for trial in self._world.leave_out_removed()}
+        self._note_change()
 
     # --- deeds
 
@@ -371,6 +390,14 @@ class KubeBackend:
         for name in names[: max(len(names) - experiment.spec.pod_history_limit, 0)]:
             await self._api.delete_pod(experiment.metadata.namespace, name)
             del self._kept[name]
+
+    async def _clear_away(self) -> None:
+        """Delete some of the Trials that are counted as removed."""
+        for name, uid in list(self._leftovers.items())[:_DELETIONS]:
+            await self._api.delete_trial(self._world.experiment.metadata.namespace, name, uid)
+            del self._leftovers[name]
+        if self._leftovers:
+            self._note_change()
 
     # --- helpers
 

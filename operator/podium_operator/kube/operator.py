@@ -142,7 +142,7 @@ class Operator:
                 failures = 0
                 self._show(step)
                 if is_expired(step.world.experiment, _now()):
-                    await self._delete(step.world.experiment)
+                    await backend.remove_trials()
                 await backend.wait(_pause_after(step))
                 continue
             except (BackendError, KubernetesError) as fault:
@@ -154,11 +154,6 @@ class Operator:
             listed_at = None  # what has failed may come of a copy that is out of date
             await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
             failures += 1
-
-    async def _delete(self, experiment: Experiment) -> None:
-        metadata = experiment.metadata
-        _log.info("%s/%s has been over for its time to live and is deleted", metadata.namespace, metadata.name)
-        await self._api.delete_experiment(metadata.namespace, metadata.name, metadata.uid)
 
     async def _forget(self, uid: str) -> None:
         """End the loop of an Experiment that goes; what it owns goes by garbage collection, its history here."""

@@ -18,6 +18,7 @@ from podium_contract.experiment import Experiment
 from podium_contract.parameters import Assignment
 from podium_contract.wire import Advice, AdviceRequest
 from podium_operator.core.loop import Loop
+from podium_operator.core.outcome import is_expired
 from podium_operator.core.ports import BackendError
 from podium_operator.kube.backend import KubeBackend
 from podium_operator.metrics import Metrics
@@ -59,16 +60,17 @@ def a_cluster(**spec: Any) -> FakeKubernetes:
     return FakeKubernetes(experiment.model_copy(update={"metadata": identified}), bowl)
 
 
-def finish(cluster: FakeKubernetes, delivery: Delivery = "in order") -> None:
-    """Drive the experiment to its end, with a new operator whenever one has died."""
+def finish(cluster: FakeKubernetes, delivery: Delivery = "in order", engine: Engine | None = None) -> Engine:
+    """Drive the experiment to its end, with a new operator whenever one has died; its Trials are gone if it says so."""
+    engine = engine or Engine(open_store("sqlite://"))
 
     async def drive() -> None:
-        engine = Engine(open_store("sqlite://"))
         async with httpx.AsyncClient() as client:
             while not await has_lived_to_the_end(cluster, engine, client, delivery):
                 pass
 
     asyncio.run(drive())
+    return engine
 
 
 async def has_lived_to_the_end(
@@ -78,6 +80,7 @@ async def has_lived_to_the_end(
     body = cluster.all_of("experiments")[0]
     backend = KubeBackend(Experiment.model_validate(body), cluster, client, lambda: cluster.now, Metrics())
     loop = Loop(backend, Advisor(engine), lambda: cluster.now)
+    has_time_to_live = "ttlSecondsAfterFinished" in body["spec"]
     try:
         await backend.open()
         for number in range(MAX_PASSES):
@@ -85,7 +88,10 @@ async def has_lived_to_the_end(
             try:
                 if number % LISTING_PASSES == 0:
                     await backend.open()
-                if (await loop.step()).plan.is_finished:
+                step = await loop.step()
+                if is_expired(step.world.experiment, cluster.now):
+                    await backend.remove_trials()
+                if step.plan.is_finished and not (has_time_to_live and cluster.all_of("trials")):
                     return True
             except BackendError:
                 await backend.open()
@@ -183,3 +189,62 @@ def test_status_of_a_long_experiment_is_as_small_as_that_of_a_short_one() -> Non
         (experiment,) = cluster.all_of("experiments")
         sizes.append(len(json.dumps(experiment["status"])))
     assert sizes[1] <= 1.03 * sizes[0]
+
+
+# --- Trials that go when the experiment has been over for its time to live
+
+SHORT_LIVED = {**SMALL, "ttl_seconds_after_finished": 2, "pod_history_limit": 10}
+
+
+def sums(cluster: FakeKubernetes) -> dict[str, Any]:
+    """What the Experiment's status tells of its trials."""
+    (experiment,) = cluster.all_of("experiments")
+    return {
+        field: experiment["status"].get(field) for field in ("phase", "trials", "best", "bestValue", "rungs", "cost")
+    }
+
+
+def test_trials_and_pods_go_after_their_time_and_the_status_stays() -> None:
+    cluster = an_undisturbed_run(**SHORT_LIVED)
+    assert (cluster.all_of("trials"), cluster.all_of("pods")) == ([], [])
+    assert sums(cluster) == sums(an_undisturbed_run(**SMALL))
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_death_while_trials_are_removed_loses_and_doubles_nothing_of_the_sums(
+    moment: Literal["before", "after"],
+) -> None:
+    undisturbed = an_undisturbed_run(**SHORT_LIVED)
+    writes = list(enumerate(undisturbed.writes))
+    counted = max(number for number, description in writes if description == "status of demo")
+    assert len(writes[counted:]) == 4, "the Trials are counted as removed, and then deleted"
+    for number, description in writes[counted:]:
+        cluster = a_cluster(**SHORT_LIVED)
+        cluster.die = (number, moment)
+        finish(cluster)
+        assert cluster.deaths == 1
+        what = f"death {moment} write {number}: {description}"
+        assert sums(cluster) == sums(undisturbed), what
+        assert (cluster.all_of("trials"), cluster.all_of("pods")) == ([], []), what
+
+
+@pytest.mark.parametrize("delivery", get_args(Delivery))
+def test_watch_that_fails_in_any_way_brings_no_removed_trial_back(delivery: Delivery) -> None:
+    cluster = a_cluster(**SHORT_LIVED)
+    finish(cluster, delivery)
+    assert sums(cluster) == sums(an_undisturbed_run(**SHORT_LIVED))
+    assert cluster.all_of("trials") == []
+
+
+@pytest.mark.parametrize("store_is_lost", [False, True])
+def test_limit_raised_after_the_trials_went_gives_new_numbers_only(store_is_lost: bool) -> None:
+    cluster = a_cluster(**SHORT_LIVED)
+    engine = finish(cluster)
+    first = set(cluster.trained)
+    cluster.edit(maxTrials=5)
+    engine = finish(cluster, engine=None if store_is_lost else engine)
+    assert {trial for trial, _ in set(cluster.trained) - first} == {"demo-00004", "demo-00005"}
+    assert sums(cluster)["trials"]["total"] == 5
+    assert sums(cluster)["phase"] == "Complete"
+    if not store_is_lost:
+        assert [record.number for record in engine.records("default/demo/u1")] == [1, 2, 3, 4, 5]

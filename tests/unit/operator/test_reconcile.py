@@ -23,6 +23,7 @@ from podium_operator.core.actions import (
     WriteTrial,
 )
 from podium_operator.core.facts import End, EndKind, Run, RunState, World
+from podium_operator.core.outcome import with_trials_removed
 from podium_operator.core.reconcile import _trial_of, describe, reconcile, take_in
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -395,3 +396,85 @@ def test_deleted_trial_no_longer_counts() -> None:
     world.forget_trial(2)
     world.forget_trial(2)
     assert (world.tally.total, world.attention, world.forgotten) == (1, [], 1)
+
+
+def test_verdicts_on_a_deleted_trial_are_left_alone() -> None:
+    stop = Stop(trial=1, reason="worse than most", step=1)
+    promote = Promote(trial=2, target=9, reason="among the best third")
+    assert of_kind(reconcile(a_world(), Advice(verdicts=(stop, promote)), NOW), WriteTrial) == []
+
+
+# --- trials that were removed when the experiment had been over for its time to live
+
+
+def an_ended_world(*trials: tuple[int, Phase, dict[str, Any]], **spec: Any) -> World:
+    """A world whose experiment ended because there were no trials left to make."""
+    world = a_world(*trials, **{"max_trials": len(trials), **spec})
+    idle = Advice(idle=True, best=BEST, steps=7)
+    world.experiment = world.experiment.model_copy(update={"status": experiment_status(reconcile(world, idle, NOW))})
+    assert world.experiment.status.phase == "Complete"
+    return world
+
+
+def removed(world: World) -> World:
+    """The world after its Trials were counted as removed."""
+    world.experiment = world.experiment.model_copy(update={"status": with_trials_removed(world)})
+    world.leave_out_removed()
+    return world
+
+
+def with_limit(world: World, max_trials: int) -> World:
+    spec = world.experiment.spec.model_copy(update={"max_trials": max_trials})
+    world.experiment = world.experiment.model_copy(update={"spec": spec})
+    return world
+
+
+TWO = ((1, Phase.SUCCEEDED, {"seconds": 5.0, "gpu_seconds": 10.0}), (2, Phase.FAILED, {"seconds": 1.0}))
+
+
+def test_status_stays_when_the_trials_are_removed() -> None:
+    world = an_ended_world(*TWO)
+    before = world.experiment.status
+    removed(world)
+    assert (world.trials, world.forgotten) == ({}, 0)
+    assert world.experiment.status.model_copy(update={"removed": None}) == before
+    assert reconcile(world, Advice(idle=True, best=BEST, steps=7), NOW).actions == ()
+
+
+def test_status_stays_even_when_the_store_is_lost_after_the_trials_were_removed() -> None:
+    world = removed(an_ended_world(*TWO))
+    assert reconcile(world, Advice(), NOW).actions == ()
+
+
+def test_removed_trials_count_against_the_limits_when_the_experiment_goes_on() -> None:
+    world = with_limit(removed(an_ended_world(*TWO)), 3)
+    assignments = tuple(Assignment(number=number, parameters={"lr": 0.1}, target=1) for number in (1, 2, 3, 4))
+    plan = reconcile(world, Advice(assignments=assignments, best=BEST, steps=7), NOW)
+    assert [action.trial.spec.number for action in of_kind(plan, CreateTrial)] == [3], "no number is used again"
+    status = experiment_status(plan)
+    assert (status.phase, status.trials.total, status.trials.failed) == ("Progressing", 3, 1)
+    assert (status.cost.trial_seconds, status.cost.gpu_seconds) == (6.0, 10.0)
+
+
+def test_removed_failures_count_against_max_failed_trials() -> None:
+    world = with_limit(removed(an_ended_world(*TWO, max_failed_trials=1)), 3)
+    world.put_trial(a_world((3, Phase.FAILED, {})).trials[3])
+    plan = reconcile(world, Advice(best=BEST), NOW)
+    condition = find_condition(experiment_status(plan).conditions, "Progressing")
+    assert condition is not None
+    assert condition.reason == "MaxFailedTrialsExceeded"
+
+
+def test_trials_removed_twice_add_up() -> None:
+    world = with_limit(removed(an_ended_world(*TWO)), 3)
+    world.put_trial(a_world((3, Phase.PRUNED, {"seconds": 2.0})).trials[3])
+    again = with_trials_removed(world).removed
+    assert again is not None
+    assert (again.up_to, again.trials.total, again.trials.pruned, again.trial_seconds) == (3, 3, 1, 8.0)
+
+
+def test_advisor_hears_of_the_last_number_that_was_given() -> None:
+    world = with_limit(removed(an_ended_world(*TWO)), 3)
+    told = describe(take_in(world, NOW), "r", complete=True).facts
+    assert [(facts.number, facts.phase) for facts in told] == [(2, Phase.KILLED)]
+    assert describe(take_in(world, NOW), "r", complete=False).facts == ()

@@ -277,6 +277,26 @@ def test_a_number_whose_trial_was_deleted_is_not_given_again() -> None:
     assert [record.number for record in engine.records(KEY)] == [3, 4]
 
 
+def test_trials_that_were_removed_after_their_end_stay_in_the_record_and_numbers_go_on() -> None:
+    engine, spec = an_engine(), a_spec(parallelism=1, max_trials=2)
+    advise(engine, spec, complete=True)
+    advise(engine, spec, facts(1, "Succeeded", report(1, 0.2)))
+    advise(engine, spec, facts(2, "Succeeded", report(1, 0.1)))
+    removed = facts(2, "Killed", reason="Deleted", parameters={})
+    raised = a_spec(parallelism=1, max_trials=3)
+    advice = advise(engine, raised, removed, complete=True)
+    assert (numbers(advice), [standing.trial for standing in advice.best]) == ([3], [2, 1])
+    assert [record.phase for record in engine.records(KEY)] == [Phase.SUCCEEDED, Phase.SUCCEEDED, Phase.PENDING]
+
+
+@pytest.mark.parametrize("algorithm", ["random", "sobol", "tpe", "grid"])
+def test_a_store_that_was_lost_after_the_trials_were_removed_gives_no_number_again(algorithm: str) -> None:
+    engine, spec = an_engine(), a_spec(search=a_search(algorithm), parallelism=1, max_trials=9)
+    removed = facts(4, "Killed", reason="Deleted", parameters={})
+    advice = advise(engine, spec, removed, complete=True)
+    assert numbers(advice) == [5]
+
+
 def test_a_deleted_trial_frees_its_slot() -> None:
     engine, spec = an_engine(), a_spec(parallelism=1)
     advise(engine, spec, complete=True)
