@@ -44,6 +44,8 @@ class FakeKubernetes(KubernetesApi):
         self.deaths = 0
         self.refusal: KubernetesError | None = None
         """What a pod's creation is answered with."""
+        self.refusal_of_claim: KubernetesError | None = None
+        """What a claim's creation is answered with."""
         self.trained: list[tuple[str, int]] = []
         """Every step of every trial, in order."""
         self._version = 0
@@ -139,6 +141,13 @@ class FakeKubernetes(KubernetesApi):
             raise self.refusal
         return self._write(
             f"create pod {pod['metadata']['name']}", lambda: self._created("pods", {**pod, "status": {}})
+        )
+
+    async def create_claim(self, namespace: str, claim: Json) -> Json:
+        if self.refusal_of_claim is not None:
+            raise self.refusal_of_claim
+        return self._write(
+            f"create claim {claim['metadata']['name']}", lambda: self._created("persistentvolumeclaims", claim)
         )
 
     async def write_status(

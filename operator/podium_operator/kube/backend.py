@@ -44,6 +44,7 @@ _SETTLING_SECONDS = 0.05
 """News comes in bursts: one pass takes in what comes so soon after the first."""
 _DELETIONS = 100
 """So many Trials are deleted in a pass."""
+_CONFLICT = 409
 _GONE = 2**64
 """A version later than any: what is gone stays gone."""
 
@@ -300,8 +301,8 @@ class KubeBackend:
         trial = self._world.trials.get(number)
         if trial is None:
             return  # deleted meanwhile
-        await self._ensure_claim()
         try:
+            await self._ensure_claim()
             pod = await self._api.create_pod(experiment.metadata.namespace, pod_of(experiment, trial, order.attempt))
         except KubernetesError as fault:
             self._note_refusal(order, fault)
@@ -342,8 +343,8 @@ class KubeBackend:
         made = await self._api.create_claim(experiment.metadata.namespace, claim)
         if not is_owned_by(made, experiment.metadata.uid):
             name = claim["metadata"]["name"]
-            raise BackendError(
-                f"claim {name} is there already and not this experiment's; delete it, or use it by claimName"
+            raise KubernetesError(
+                f"claim {name} is there already and not this experiment's; delete it, or use it by claimName", _CONFLICT
             )
         self._has_claim = True
 

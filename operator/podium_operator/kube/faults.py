@@ -4,7 +4,7 @@ from enum import Enum, auto
 
 from podium_operator.kube.api import KubernetesError
 
-_BAD_REQUEST, _FORBIDDEN, _INVALID = 400, 403, 422
+_BAD_REQUEST, _FORBIDDEN, _CONFLICT, _TOO_LARGE, _INVALID = 400, 403, 409, 413, 422
 # Forbidden today, and perhaps not tomorrow: room in a quota, a right of the operator's own, a namespace that goes.
 _PASSING = ("exceeded quota", "cannot create resource", "is being terminated")
 
@@ -20,8 +20,10 @@ class Refusal(Enum):
 
 def refusal_of(fault: KubernetesError) -> Refusal:
     """Return what it means that an object was not created."""
-    if fault.status in (_BAD_REQUEST, _INVALID):
+    if fault.status in (_BAD_REQUEST, _TOO_LARGE, _INVALID):
         return Refusal.FOR_GOOD
+    if fault.status == _CONFLICT:  # somebody else's object has the name, and may go
+        return Refusal.FOR_NOW
     if fault.status != _FORBIDDEN:
         return Refusal.NONE
     return Refusal.FOR_NOW if any(words in str(fault) for words in _PASSING) else Refusal.FOR_GOOD

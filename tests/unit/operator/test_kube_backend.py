@@ -239,6 +239,53 @@ def test_sidecar_that_outlives_the_training_is_told_to_stop_and_its_pod_kept() -
     told(story, pod_history_limit=1)
 
 
+# --- the claim
+
+CLAIM: dict[str, Any] = {"trial": a_trial(checkpoints={"persistentVolumeClaim": {"storage": "1Gi"}})}
+
+
+def test_claim_without_room_in_a_quota_is_told_waited_for_and_asked_again() -> None:
+    async def story(world: World) -> None:
+        world.cluster.refusal_of_claim = KubernetesError("claims are forbidden: exceeded quota: storage", FORBIDDEN)
+        await world.begin()
+        run = await world.look()
+        assert run is not None
+        assert (run.state, run.waiting_reason) == (RunState.WAITING, Reason.UNSCHEDULABLE)
+        assert "exceeded quota: storage" in run.waiting
+        assert world.cluster.all_of("pods") == []
+        world.cluster.refusal_of_claim = None
+        for _ in range(6):
+            world.cluster.tick()
+        await world.look()
+        assert len(world.cluster.all_of("pods")) == 1
+
+    told(story, **CLAIM)
+
+
+def test_claim_of_somebody_else_is_told_with_the_remedy_and_waited_for() -> None:
+    async def story(world: World) -> None:
+        world.cluster.put("persistentvolumeclaims", {"metadata": {"name": "demo-checkpoints"}})
+        await world.begin()
+        run = await world.look()
+        assert run is not None
+        assert run.waiting.endswith("not this experiment's; delete it, or use it by claimName")
+        assert world.cluster.all_of("pods") == []
+
+    told(story, **CLAIM)
+
+
+def test_claim_that_is_refused_for_good_is_a_failure_with_the_servers_words() -> None:
+    async def story(world: World) -> None:
+        world.cluster.refusal_of_claim = KubernetesError("Invalid value: no such access mode", 422)
+        await world.begin()
+        run = await world.look()
+        assert run is not None
+        assert run.end is not None
+        assert (run.end.reason, run.end.message) == (Reason.START_FAILED, "Invalid value: no such access mode")
+
+    told(story, **CLAIM)
+
+
 # --- logs whose lines tell no step: they are counted
 
 LOG: dict[str, Any] = {"trial": a_trial(metrics={"source": "log", "scrapeIntervalSeconds": 0.01})}
