@@ -80,13 +80,17 @@ class ManifestError(ValueError):
 
 def load_experiment(path: Path) -> Experiment:
     """Read the Experiment of a YAML or JSON file; raises ManifestError, also when the file cannot be read."""
+    return parse_experiment(read_manifest(path))
+
+
+def read_manifest(path: Path) -> str:
+    """Return the text of a manifest's file, which may be a pipe; raises ManifestError when it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as fault:
         raise ManifestError([Fault(str(path), f"a manifest is UTF-8 text, got {fault}; save it as UTF-8")]) from None
     except OSError as fault:
         raise ManifestError([Fault(str(path), f"cannot be read: {fault.strerror}; check the path")]) from None
-    return parse_experiment(text)
 
 
 def parse_experiment(text: str) -> Experiment:

@@ -41,6 +41,16 @@ def test_malformed_manifest_is_refused_by_every_command_with_one_line_and_code_t
     assert not (tmp_path / "podium-results").exists()
 
 
+def test_manifest_from_a_pipe_is_run_and_kept_as_it_was(tmp_path: Path) -> None:
+    place = Workplace(tmp_path)
+    place.write(max_trials=1)
+    piped = f"cat experiment.yaml | {sys.executable} -m podium_operator run --quiet /dev/stdin"
+    ran = subprocess.run(["sh", "-c", piped], cwd=tmp_path, capture_output=True, text=True, env=WIDE, check=False)
+    assert ran.returncode == 0, ran.stderr
+    kept = place.results / "experiment.yaml"
+    assert kept.read_text(encoding="utf-8") == place.manifest.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_examples_are_valid(example: Path, tmp_path: Path) -> None:
     validated = podium("validate", str(example), folder=tmp_path)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 
 from podium_contract.experiment import Experiment
-from podium_contract.manifest import load_experiment
+from podium_contract.manifest import parse_experiment, read_manifest
 from podium_operator.advisors.in_process import InProcessAdvisor
 from podium_operator.cli.exit_codes import EXIT_CANNOT_GO_ON, EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED
 from podium_operator.cli.view import RunView, event_line, podium, screen
@@ -34,10 +34,11 @@ _MAX_ATTEMPTS_TO_ACT = 3
 def run(manifest: Path, results: Path | None, output: str, *, quiet: bool) -> int:
     """Run the experiment of a manifest to its end and return the exit code."""
     messages = Console(stderr=True, highlight=False)
-    experiment = load_experiment(manifest)
+    text = read_manifest(manifest)
+    experiment = parse_experiment(text)
     folder = results or Path("podium-results") / experiment.metadata.name
     try:
-        return asyncio.run(_Session(experiment, manifest, folder, output, messages, quiet=quiet).run())
+        return asyncio.run(_Session(experiment, text, manifest, folder, messages, output=output, quiet=quiet).run())
     except (BackendError, StoreError) as fault:
         messages.print(f"cannot go on: {fault}", style="bold red", soft_wrap=True, markup=False)
         messages.print(f"Nothing is lost: {_resume_hint(manifest, results)}", soft_wrap=True, markup=False)
@@ -84,9 +85,19 @@ class _Session:
     """One `podium run`, from opening the folder to the closing screen."""
 
     def __init__(
-        self, experiment: Experiment, manifest: Path, folder: Path, output: str, messages: Console, *, quiet: bool
+        self,
+        experiment: Experiment,
+        text: str,
+        manifest: Path,
+        folder: Path,
+        messages: Console,
+        *,
+        output: str,
+        quiet: bool,
     ) -> None:
+        """`text` is what was read from `manifest`, and is kept as it was beside the results."""
         self._experiment = experiment
+        self._text = text
         self._manifest = manifest
         self._folder = folder
         self._output = output
@@ -96,8 +107,7 @@ class _Session:
         self._view = RunView(started=_now())
 
     async def run(self) -> int:
-        text = self._manifest.read_text(encoding="utf-8") if self._manifest.is_file() else None
-        backend = LocalBackend(self._experiment, self._folder, clock=_now, announce=self._announce, manifest=text)
+        backend = LocalBackend(self._experiment, self._folder, clock=_now, announce=self._announce, manifest=self._text)
         async with backend:
             for notice in backend.notices:
                 self._messages.print(f"note: {notice}", style="yellow")
