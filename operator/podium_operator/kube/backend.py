@@ -94,13 +94,15 @@ class KubeBackend:
     def key(self) -> str:
         return self._world.experiment.metadata.key
 
-    async def open(self) -> None:
-        """List what exists. Called again, it finds what the watch has missed."""
+    async def open(self) -> bool:
+        """List what exists; answers whether the Experiment does. Called again, it finds what the watch has missed."""
         metadata = self._world.experiment.metadata
+        experiment = await self._api.experiment(metadata.namespace, metadata.name)
+        if experiment is None or experiment["metadata"]["uid"] != metadata.uid:
+            return False
         trials = await self._api.trials_of(metadata.namespace, metadata.uid)
         pods = await self._api.pods_of(metadata.namespace, metadata.uid)
-        experiment = await self._api.experiment(metadata.namespace, metadata.name)
-        if experiment is not None and experiment["metadata"]["uid"] == metadata.uid and self._is_news(experiment):
+        if self._is_news(experiment):
             self._world.experiment = Experiment.model_validate(known_fields(experiment))
         for trial in trials:
             self._take_in_trial(trial)
@@ -114,6 +116,7 @@ class KubeBackend:
         self._kept = {name: made for name, made in self._kept.items() if name in listed}
         if self._scraping is None:
             self._scraping = asyncio.create_task(self._scraper.run(self._running_pods, self._note_change))
+        return True
 
     async def close(self) -> None:
         if self._scraping is not None:

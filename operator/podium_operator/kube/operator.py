@@ -135,7 +135,9 @@ class Operator:
         while True:
             try:
                 if listed_at is None or time.monotonic() - listed_at >= _LISTING_SECONDS:
-                    await backend.open()
+                    if not await backend.open():
+                        await self._forget(experiment.metadata.uid)
+                        return
                     listed_at = time.monotonic()
                 with self._metrics.reconciling():
                     step = await loop.step()
@@ -194,9 +196,10 @@ class Operator:
 
 
 async def _end(seat: _Seat) -> None:
-    seat.task.cancel()
-    with suppress(asyncio.CancelledError):
-        await seat.task
+    if seat.task is not asyncio.current_task():  # it may be the one that found the Experiment gone
+        seat.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await seat.task
     await seat.backend.close()
 
 
