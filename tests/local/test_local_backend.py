@@ -131,7 +131,7 @@ def test_run_ends_with_its_reason(manner: str, ends: dict[str, Run]) -> None:
 
 def test_command_finds_the_signals_as_a_shell_would_give_them(tmp_path: Path) -> None:
     experiment = a_local_experiment(
-        "sh", "-c", "kill -PIPE $$; exit 9"
+        "sh", "-c", "kill -PIPE $$$$; exit 9"
     )  # Python ignores SIGPIPE; its children must not
 
     async def story() -> Run:
