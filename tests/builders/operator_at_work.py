@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 180.0
 IMAGE = os.environ.get("PODIUM_TRIAL_IMAGE", "localhost/podium-trial:0.1.0")
 EXPERIMENTS, TRIALS = "experiments.podium.dev", "trials.podium.dev"
+OWN_CLUSTER = Path(os.environ.get("PODIUM_CLUSTER_CACHE", "~/.cache/podium-cluster")).expanduser() / "state"
+"""Where the project's own cluster keeps its state."""
 
 Json = dict[str, Any]
 Seen = TypeVar("Seen")
@@ -40,11 +42,17 @@ with podium_trial.start() as trial:
 
 def kubectl(*words: str, given: Any = None) -> str:
     """Run kubectl, with an object, or a list of them, on its standard input; what it prints is returned."""
-    # As JSON, which is YAML too: what is posted raw may be nothing else.
-    text = None if given is None else "\n---\n".join(map(json.dumps, given if isinstance(given, list) else [given]))
+    if isinstance(given, list):
+        given = {"apiVersion": "v1", "kind": "List", "items": given}
+    text = None if given is None else json.dumps(given)
     done = subprocess.run(["kubectl", *words], input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def is_own_cluster() -> bool:
+    """Whether the cluster at hand is the project's own, whose processes a test may freeze and kill."""
+    return os.environ.get("KUBECONFIG") == str(OWN_CLUSTER / "admin.kubeconfig")
 
 
 def until(question: Callable[[], Seen | None], what: str, seconds: float = LIMIT_SECONDS) -> Seen:
@@ -76,6 +84,11 @@ class Service:
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(timeout=30)
+
+    def end(self) -> None:
+        """Ask a process that runs to end, and wait for it."""
+        if self.is_running:
+            self.kill(signal.SIGTERM)
 
     @property
     def is_running(self) -> bool:
@@ -159,7 +172,15 @@ class Podium:
 
     def wait_for(self, phase: str, name: str = "bowl", seconds: float = LIMIT_SECONDS) -> Json:
         """Wait for an experiment's phase, and return its status."""
-        until(lambda: self.phase(name) == phase, f"{name} to be {phase}", seconds)
+
+        def is_there() -> bool:
+            now = self.phase(name)
+            assert now == phase or now not in ("Complete", "Failed"), (
+                f"{name} is {now}, not {phase}: {self.status(name)}"
+            )
+            return now == phase
+
+        until(is_there, f"{name} to be {phase}", seconds)
         return self.status(name)
 
     def assert_whole(self, trials: int) -> None:
@@ -181,11 +202,31 @@ def at_work(
 
     `script` is Python to run in the place of the operator's main module.
     """
-    names = [f"e2e-{secrets.token_hex(4)}" for _ in range(namespaces)]
-    for name in names:
-        kubectl("create", "namespace", name)
+    with ExitStack() as cleaning:
+        names = [cleaning.enter_context(a_namespace()) for _ in range(namespaces)]
+        cleaning.callback(kubectl, "delete", "pv", "-l", f"podium-test={names[0]}", "--wait=false")
+        kubectl("apply", "-f", "-", given=a_volume(names[0], "checkpoints", folder / "checkpoints"))
+        podium = _podium_of(folder, names, script, environment or {})
+        for service in (podium.suggestion, podium.operator):
+            service.start()
+            cleaning.callback(service.end)
+        cleaning.callback(lambda: print(podium.operator.log.read_text()[-4000:]))  # shown when a test fails
+        yield podium
+
+
+@contextmanager
+def a_namespace() -> Iterator[str]:
+    """A namespace that enforces restricted Pod Security; it goes with all that is in it."""
+    name = f"e2e-{secrets.token_hex(4)}"
+    kubectl("create", "namespace", name)
+    try:
         kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    kubectl("apply", "-f", "-", given=a_volume(names[0], "checkpoints", folder / "checkpoints"))
+        yield name
+    finally:
+        kubectl("delete", "namespace", name, "--wait=false")
+
+
+def _podium_of(folder: Path, namespaces: list[str], script: str | None, environment: Mapping[str, str]) -> Podium:
     (folder / "token").write_text("a-secret-of-the-test")
     shared, port = {"PODIUM_TOKEN_FILE": str(folder / "token")}, free_port()
     suggestion = Service(
@@ -203,24 +244,13 @@ def at_work(
         {
             **shared,
             "PODIUM_SUGGESTION_URL": f"http://127.0.0.1:{port}",
-            "PODIUM_NAMESPACES": ",".join(names),
+            "PODIUM_NAMESPACES": ",".join(namespaces),
             "PODIUM_PORT": str(free_port()),
-            **(environment or {}),
+            **environment,
         },
         folder / "operator.log",
     )
-    suggestion.start()
-    operator.start()
-    try:
-        yield Podium(names[0], operator, suggestion, folder)
-    finally:
-        print((folder / "operator.log").read_text()[-4000:])  # shown when a test fails
-        for service in (operator, suggestion):
-            if service.is_running:
-                service.kill(signal.SIGTERM)
-        for name in names:
-            kubectl("delete", "namespace", name, "--wait=false")
-        kubectl("delete", "pv", "-l", f"podium-test={names[0]}", "--wait=false")
+    return Podium(namespaces[0], operator, suggestion, folder)
 
 
 def free_port() -> int:

@@ -10,16 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from builders.operator_at_work import EXPERIMENTS, ROOT, TRIALS, Podium, at_work, until
+from builders.operator_at_work import EXPERIMENTS, OWN_CLUSTER, ROOT, TRIALS, Podium, at_work, is_own_cluster, until
 
 pytestmark = pytest.mark.e2e
 
 FULL = {"algorithm": "none", "resource": "epoch", "max": 12}
-OWN_CLUSTER = Path(os.environ.get("PODIUM_CLUSTER_CACHE", "~/.cache/podium-cluster")).expanduser() / "state"
-needs_own_cluster = pytest.mark.skipif(
-    os.environ.get("KUBECONFIG") != str(OWN_CLUSTER / "admin.kubeconfig"),
-    reason="only the project's own cluster may suffer",
-)
+needs_own_cluster = pytest.mark.skipif(not is_own_cluster(), reason="only the project's own cluster may suffer")
 
 
 def pid_of(component: str) -> int:

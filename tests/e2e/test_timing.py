@@ -2,12 +2,17 @@
 
 import json
 import statistics
+import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import pytest
 
+from builders.experiments import a_scheduler
 from builders.operator_at_work import Podium, until
 
 pytestmark = pytest.mark.e2e
@@ -34,8 +39,24 @@ time.sleep(70)
 """Two trials of three report from the start; the third keeps silent at first, and is the worst at its first report."""
 
 
-def moment(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+GPUS = 4
+
+
+class Sighting(NamedTuple):
+    """What a watch told of a pod."""
+
+    moment: float
+    pod: str
+    node: str
+    phase: str
+
+    @property
+    def is_end(self) -> bool:
+        return self.phase in ("Succeeded", "Failed")
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
 def ended(pod: dict[str, Any]) -> dict[str, Any]:
@@ -74,25 +95,47 @@ def test_value_becomes_an_order_to_stop_within_an_interval_and_a_second_at_fifty
     assert delays[-1] <= SCRAPE_SECONDS + 1.0
 
 
-def test_no_gpu_idles_while_work_is_left(podium: Podium) -> None:
-    podium.apply(
-        scheduler={"algorithm": "none", "resource": "epoch", "max": 4},
-        max_trials=16,
-        parallelism=4,
-        step_seconds="2",
-        pod_history_limit=1000,
+@contextmanager
+def sightings_of_pods(namespace: str) -> Iterator[list[Sighting]]:
+    """What a watch tells of the namespace's pods, and when."""
+    columns = "NAME:.metadata.name,NODE:.spec.nodeName,PHASE:.status.phase"
+    command = ["kubectl", "-n", namespace, "get", "pods", "--watch", "--no-headers", "-o", f"custom-columns={columns}"]
+    seen: list[Sighting] = []
+
+    def listen(lines: IO[str]) -> None:
+        seen.extend(Sighting(time.monotonic(), *line.split()) for line in lines)
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        listener = threading.Thread(target=listen, args=[watch.stdout])
+        listener.start()
+        yield seen
+        watch.terminate()
+        listener.join()
+
+
+@pytest.mark.parametrize("scheduler", [{"algorithm": "none", "resource": "epoch", "max": 3}, a_scheduler("asha", 1, 9)])
+def test_no_gpu_idles_while_work_is_left(podium: Podium, scheduler: dict[str, Any]) -> None:
+    with sightings_of_pods(podium.namespace) as seen:
+        podium.apply(scheduler=scheduler, max_trials=16, parallelism=GPUS, step_seconds="1.5", pod_history_limit=1000)
+        podium.wait_for("Complete")
+        until(lambda: {each.pod for each in seen} == {each.pod for each in seen if each.is_end}, "the last pod to end")
+    bound: dict[str, float] = {}
+    freed: dict[str, float] = {}
+    for sighting in seen:
+        if sighting.node != "<none>":
+            bound.setdefault(sighting.pod, sighting.moment)
+        if sighting.is_end:
+            freed.setdefault(sighting.pod, sighting.moment)
+    first, last = min(bound.values()), max(bound.values())  # work is left until the last pod has its GPU
+    occupied = sum(min(freed[pod], last) - start for pod, start in bound.items())
+    occupancy = occupied / (GPUS * (last - first))
+    held = statistics.mean(freed[pod] - bound[pod] for pod in bound)
+    trained = statistics.mean(
+        seconds_between(ended(pod)["startedAt"], ended(pod)["finishedAt"]) for pod in podium.pods()
     )
-    podium.wait_for("Complete")
-    pods = sorted(podium.pods(), key=lambda pod: moment(pod["metadata"]["creationTimestamp"]))
-    created = [moment(pod["metadata"]["creationTimestamp"]) for pod in pods]
-    finished = [moment(ended(pod)["finishedAt"]) for pod in pods]
-    # The kubelet looks for ended containers once a second, and nobody hears of one before: half a second of each pod.
-    # Work is left until the last pod is created; time stamps are whole seconds, so errors of a half average out.
-    last = created[-1]
-    used = sum(min(end, last) - start for start, end in zip(created, finished, strict=True))
-    occupancy = used / (4 * (last - created[0]))
-    startup = statistics.mean(moment(ended(pod)["startedAt"]) - start for pod, start in zip(pods, created, strict=True))
     print(
-        f"occupancy {occupancy:.0%} of {max(finished) - created[0]:.0f} s; {startup:.1f} s of each pod were its start"
+        f"occupancy {occupancy:.1%} of {last - first:.0f} s; each of {len(bound)} pods held its GPU for {held:.1f} s, and "
+        f"its container ran for {trained:.1f} of them: {held - trained:.1f} s were its start, and the news of its end"
     )
     assert occupancy >= 0.9

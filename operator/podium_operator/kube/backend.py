@@ -16,7 +16,7 @@ import httpx
 
 from podium_contract.conditions import Reason
 from podium_contract.experiment import Experiment, ExperimentStatus, LogMetrics
-from podium_contract.names import LABEL_TRIAL, trial_name
+from podium_contract.names import trial_name
 from podium_contract.template import trial_container
 from podium_contract.trial import Trial, TrialStatus
 from podium_operator.core.actions import (
@@ -35,7 +35,7 @@ from podium_operator.core.ports import BackendError
 from podium_operator.kube.api import Json, KubernetesApi, KubernetesError
 from podium_operator.kube.faults import Refusal, refusal_of
 from podium_operator.kube.pods import claim_of, is_owned_by, pod_of, stop_patch, trial_body_of
-from podium_operator.kube.runs import attempt_of, first_step_of, is_terminal, run_of
+from podium_operator.kube.runs import attempt_of, first_step_of, is_terminal, number_of, run_of
 from podium_operator.kube.scraper import LivePod, Scraper
 from podium_operator.metrics import Metrics
 from podium_operator.metrics_sources import reader_for
@@ -176,7 +176,7 @@ class KubeBackend:
     def _take_in_pod(self, body: Json) -> None:
         if not self._is_news(body):
             return
-        number, attempt, name = _number_of(body), attempt_of(body), body["metadata"]["name"]
+        number, attempt, name = number_of(body), attempt_of(body), body["metadata"]["name"]
         live, trial = self._pods.get(number), self._world.trials.get(number)
         if live is not None and live.pod["metadata"]["name"] == name:
             live.pod = body
@@ -191,7 +191,7 @@ class KubeBackend:
 
     def _lose_pod(self, body: Json) -> None:
         """A pod is gone: of a run that is not accounted for, its last sight is how it ended."""
-        name, live = body["metadata"]["name"], self._pods.get(_number_of(body))
+        name, live = body["metadata"]["name"], self._pods.get(number_of(body))
         self._versions[body["metadata"]["uid"]] = _GONE
         self._kept.pop(name, None)
         if live is not None and live.pod["metadata"]["name"] == name:
@@ -436,10 +436,6 @@ class KubeBackend:
             "namespace": metadata.namespace,
             "uid": metadata.uid,
         }
-
-
-def _number_of(pod: Json) -> int:
-    return int(pod["metadata"]["labels"][LABEL_TRIAL])
 
 
 def _whole(model: type[TrialStatus] | type[ExperimentStatus], status: TrialStatus | ExperimentStatus) -> Json:

@@ -50,7 +50,7 @@ def run_of(pod: Json, container: str, now: datetime, *, is_gone: bool = False) -
     waiting_reason, waiting = (None, "") if begun else _what_it_waits_for(status, state)
     end = _end_of(pod, terminated, stopping, now, is_gone=is_gone, has_begun=begun is not None)
     return Run(
-        number=int(metadata["labels"][LABEL_TRIAL]),
+        number=number_of(pod),
         attempt=attempt_of(pod),
         state=RunState.ENDED if end else RunState.ACTIVE if running else RunState.WAITING,
         created=_time(metadata["creationTimestamp"]),
@@ -61,6 +61,10 @@ def run_of(pod: Json, container: str, now: datetime, *, is_gone: bool = False) -
         waiting=waiting,
         gpus=_gpus(pod["spec"], container),
     )
+
+
+def number_of(pod: Json) -> int:
+    return int(pod["metadata"]["labels"][LABEL_TRIAL])
 
 
 def attempt_of(pod: Json) -> int:

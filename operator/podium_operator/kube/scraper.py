@@ -1,4 +1,4 @@
-"""Reads the metrics of one experiment's pods: all at once at every interval, each ended one to its last word.
+"""Reads the metrics of one experiment's pods: each once in an interval, at times of its own; ended ones to the last word.
 
 It works beside the loop, so that a pod whose endpoint hangs delays nobody's verdict.
 """
@@ -15,7 +15,7 @@ from podium_contract.experiment import LogMetrics, MetricsSource, PrometheusMetr
 from podium_contract.trial import Observation
 from podium_operator.kube.api import KubernetesApi
 from podium_operator.kube.logs import LogTail
-from podium_operator.kube.runs import attempt_of, first_step_of, termination_message_of
+from podium_operator.kube.runs import attempt_of, first_step_of, number_of, termination_message_of
 from podium_operator.metrics import Metrics
 from podium_operator.metrics_sources import LogReader, Reader, final_reports, is_page_of
 from podium_operator.scraping import Inbox, fetch_page
@@ -23,6 +23,10 @@ from podium_operator.scraping import Inbox, fetch_page
 Json = dict[str, Any]
 
 SCRAPE_INTERVAL_SECONDS = 5.0
+_TICKS = 20
+"""So many times in an interval it looks for pods that are due; each is due a tick early, and so never late."""
+_GOLDEN_RATIO = 0.618_033_988_749_895
+"""The fractional parts of its multiples are spread evenly, however many they are (Weyl, 1916)."""
 
 
 @dataclass
@@ -38,6 +42,8 @@ class LivePod:
     """The pod does not exist any more; this is the last that was seen of it."""
     is_read_to_the_end: bool = False
     is_being_read: bool = False
+    due: float | None = None
+    """When it is to be read next, on the clock of `time.monotonic`; None before it was seen to run."""
 
 
 class Scraper:
@@ -60,10 +66,14 @@ class Scraper:
         """Scrape until cancelled, and tell whenever there is something new."""
         async with asyncio.TaskGroup() as scrapes:
             while True:
+                now = time.monotonic()
                 for live in live_pods():
-                    if not live.is_being_read:
+                    if live.due is None:
+                        live.due = now + self.interval * (number_of(live.pod) * _GOLDEN_RATIO % 1)
+                    if now >= live.due and not live.is_being_read:
+                        live.due = now + self.interval * (1 - 1 / _TICKS)
                         scrapes.create_task(self._read(live, tell))
-                await asyncio.sleep(self.interval)
+                await asyncio.sleep(self.interval / _TICKS)
 
     async def read_last(self, live: LivePod) -> None:
         """Read what an ended run has left."""
