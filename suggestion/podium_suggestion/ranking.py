@@ -20,7 +20,8 @@ from podium_suggestion.pareto import crowding_distances, non_dominated
 from podium_suggestion.space import FloatArray
 
 _MOST_LEVELS = 8
-"""Budgets compared at; where trials stopped at more different steps (median stopping), powers of two are taken."""
+"""Budgets compared at; where trials stopped at more different steps (median stopping), the least of them and powers of
+two are taken."""
 
 
 def ranking(history: History, places: int | None = None) -> IntArray:
@@ -45,8 +46,8 @@ def levels(history: History) -> list[int]:
     steps = np.unique(history.step[short])
     if len(steps) <= _MOST_LEVELS:
         return [int(step) for step in steps]
-    powers = 2 ** np.arange(int(steps[-1]).bit_length())
-    return [int(power) for power in powers if power >= steps[0]]
+    lowest, highest = int(steps[0]), int(steps[-1])
+    return [lowest, *(2**power for power in range(lowest.bit_length(), highest.bit_length()))]
 
 
 def _by_levels(history: History) -> IntArray:
