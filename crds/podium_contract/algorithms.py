@@ -67,8 +67,30 @@ class TpeSearch(_Search):
     settings: TpeSettings = TpeSettings()
 
 
-Search = Annotated[GridSearch | RandomSearch | SobolSearch | TpeSearch, Field(discriminator="algorithm")]
-SEARCHES: tuple[type[_Search], ...] = (GridSearch, RandomSearch, SobolSearch, TpeSearch)
+class GpSettings(Model):
+    startup_trials: Count = 10
+    """Trials placed by a Sobol sequence before the model takes over."""
+    acquisition: Literal["log-ei", "ei", "ucb", "pi"] = "log-ei"
+    """What makes a point promising: expected improvement or its logarithm, an optimistic bound, or the chance to improve."""
+    exploration: Annotated[Finite, Field(ge=0)] = 2.0
+    """How many standard deviations below its mean `ucb` takes a prediction: larger explores more."""
+    margin: Annotated[Finite, Field(ge=0)] = 0.01
+    """By how much `pi` wants to improve, in standard deviations of the losses: larger explores more."""
+    output_warping: Literal["power", "rank", "none"] = "power"
+    """How losses are brought near a normal distribution: by Yeo and Johnson's power, by their ranks, or not at all."""
+    input_warping: StrictBool = False
+    """Learn for each ordered parameter where in its range the loss moves faster (Snoek et al., 2014)."""
+
+
+class GpSearch(_Search):
+    """Gaussian process: models the loss over the whole space, tries where improvement is expected (Snoek et al., 2012)."""
+
+    algorithm: Literal["gp"]
+    settings: GpSettings = GpSettings()
+
+
+Search = Annotated[GridSearch | RandomSearch | SobolSearch | TpeSearch | GpSearch, Field(discriminator="algorithm")]
+SEARCHES: tuple[type[_Search], ...] = (GridSearch, RandomSearch, SobolSearch, TpeSearch, GpSearch)
 
 
 # --- schedulers: how much to spend on it ----------------------------------------------------------------------

@@ -65,8 +65,16 @@ def check_pareto(document: dict[str, Any]) -> None:
         assert not any(a >= accuracy and s <= size and (a, s) != (accuracy, size) for a, s in front)
 
 
+def check_gp(document: dict[str, Any]) -> None:
+    """Once it has a model, it does better than the Sobol sequence before: in the best trial and on the whole."""
+    losses = [trial["observations"][-1]["metrics"]["val_loss"] for trial in document["trials"]]
+    assert min(losses[6:]) < min(losses[:6])
+    assert sorted(losses[6:])[4] < sorted(losses[:6])[3]
+
+
 CHECKS = {
     "quickstart.yaml": check_quickstart,
+    "gp.yaml": check_gp,
     "grid.yaml": check_grid,
     "halving.yaml": check_halving,
     "median.yaml": check_median,

@@ -2,10 +2,11 @@
 
 from typing import assert_never
 
-from podium_contract.algorithms import GridSearch, RandomSearch, SobolSearch, TpeSearch
+from podium_contract.algorithms import GpSearch, GridSearch, RandomSearch, SobolSearch, TpeSearch
 from podium_contract.experiment import ExperimentSpec
 from podium_suggestion.samplers.base import Exhausted, Sampler, trial_rng
 from podium_suggestion.samplers.distinct import DefaultsFirst, Distinct
+from podium_suggestion.samplers.gp import GpSampler
 from podium_suggestion.samplers.grid import GridSampler
 from podium_suggestion.samplers.random import RandomSampler
 from podium_suggestion.samplers.sobol import SobolSampler
@@ -28,6 +29,8 @@ def make_sampler(spec: ExperimentSpec, space: Space) -> Sampler:
             sampler = SobolSampler(space, search.seed)
         case TpeSearch():
             sampler = TpeSampler(space, search.settings, search.seed)
+        case GpSearch():
+            sampler = GpSampler(space, search.settings, search.seed)
         case _:
             assert_never(search)
     return DefaultsFirst(space, Distinct(space, sampler))

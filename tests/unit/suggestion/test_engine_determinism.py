@@ -125,7 +125,7 @@ def test_restarts_of_both_sides_and_lost_answers_change_nothing(scheduler: str, 
     assert story_of(operator) == the_story(scheduler)
 
 
-@pytest.mark.parametrize("search", ["grid", "sobol", "tpe"])
+@pytest.mark.parametrize("search", ["grid", "sobol", "tpe", "gp"])
 def test_whatever_searches_a_restarted_and_interrupted_run_tells_the_same_story(search: str) -> None:
     spec = a_spec("asha", search=a_search(search, seed=3), max_trials=18)
     chance = random.Random(2)

@@ -1,15 +1,28 @@
 """Every sampler against the conformance suite, and what each promises besides."""
 
+import itertools
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from builders.experiments import a_choice, a_float, an_int
+from podium_contract.lifecycle import Phase
 from podium_contract.parameters import Assignment
-from podium_suggestion.history import History
+from podium_contract.trial import Observation
+from podium_suggestion.history import History, TrialHistory
 from podium_suggestion.samplers import Exhausted
 from podium_suggestion.space import Space
-from unit.suggestion.sampler_conformance import CONDITIONAL, PLANE, SamplerConformance, bowl, by_lr, median_best
+from unit.suggestion.sampler_conformance import (
+    CONDITIONAL,
+    PLANE,
+    Loss,
+    SamplerConformance,
+    bowl,
+    by_lr,
+    median_best,
+)
 
 
 class TestRandom(SamplerConformance):
@@ -129,8 +142,152 @@ class TestTpe(SamplerConformance):
         assert [(round(a["x"], 4), round(a["y"], 4)) for a in proposed[-3:]] == GOLDEN["tpe"]
 
 
+def hills(assignment: Assignment) -> float:
+    """A loss whose slopes differ from place to place, with several valleys."""
+    x, y = assignment["x"], assignment["y"]
+    return math.exp(3.0 * (x - 0.4) ** 2 + y) + math.sin(9.0 * x) * math.cos(7.0 * y)
+
+
+class TestGp(SamplerConformance):
+    algorithm = "gp"
+
+    def proposals(self, seed: int, trials: int = 30, loss: Loss = bowl, **settings: Any) -> list[Assignment]:
+        search = {"algorithm": "gp", "seed": seed, "settings": settings}
+        return self.run(self.a_spec(PLANE, search=search), trials, loss)[1]
+
+    def best(self, algorithm: str, parameters: list[Any], loss: Loss, trials: int, seeds: int = 3) -> float:
+        def propose(seed: int) -> list[Assignment]:
+            search = {"algorithm": algorithm, "seed": seed}
+            return self.run(self.a_spec(parameters, search=search), trials, loss)[1]
+
+        return median_best(propose, loss, seeds)
+
+    def test_finds_the_optimum_of_a_smooth_function_to_several_digits(self) -> None:
+        assert self.best("gp", PLANE, bowl, 20) < 1e-6
+
+    def test_beats_random_search_on_a_conditional_space(self) -> None:
+        assert self.best("gp", CONDITIONAL, by_lr, 20) < 0.2 * self.best("random", CONDITIONAL, by_lr, 20)
+
+    def test_learns_the_parameters_of_each_branch(self) -> None:
+        def loss(a: Assignment) -> float:
+            return float((a["x"] - 0.2) ** 2 + 0.1 if a["kind"] == "a" else (a["y"] - 0.9) ** 2)
+
+        branches = [
+            a_choice("kind", ["a", "b"]),
+            a_float("x", 0.0, 1.0, "linear", when={"kind": ["a"]}),
+            a_float("y", 0.0, 1.0, "linear", when={"kind": ["b"]}),
+        ]
+        assert self.best("gp", branches, loss, 20) < 1e-4
+
+    def test_finds_the_best_of_many_combinations_of_choices(self) -> None:
+        choices = [a_choice(f"c{index}", list(range(10))) for index in range(3)]
+
+        def loss(a: Assignment) -> float:
+            return float(abs(a["c0"] - 3) + (a["c1"] != 7) + 2 * (a["c2"] != 5))
+
+        assert self.best("gp", choices, loss, 40) == 0.0
+
+    def test_startup_trials_are_a_sobol_sequence(self) -> None:
+        sobol = self.run(self.a_spec(PLANE, search={"algorithm": "sobol", "seed": 2}), 20, bowl)[1]
+        assert self.proposals(seed=2, trials=12)[:10] == sobol[:10]
+        assert self.proposals(seed=2, trials=12)[10:] != sobol[10:12]
+        assert self.proposals(seed=2, trials=20, startupTrials=20) == sobol
+
+    @pytest.mark.parametrize(
+        "setting",
+        [
+            {"startupTrials": 5},
+            {"acquisition": "ei"},
+            {"acquisition": "ucb"},
+            {"acquisition": "pi"},
+            {"outputWarping": "rank"},
+            {"outputWarping": "none"},
+            {"inputWarping": True},
+        ],
+        ids=str,
+    )
+    def test_setting_changes_what_is_proposed(self, setting: dict[str, Any]) -> None:
+        assert self.proposals(1, 13, hills, **setting) != self.proposals(1, 13, hills)
+
+    @pytest.mark.parametrize(("acquisition", "setting"), [("ucb", "exploration"), ("pi", "margin")])
+    def test_more_exploration_leads_further_from_the_best(self, acquisition: str, setting: str) -> None:
+        def distance(value: float) -> float:
+            settings: dict[str, Any] = {"acquisition": acquisition, setting: value}
+            proposed = self.proposals(1, 11, **settings)
+            best = min(proposed[:10], key=bowl)
+            return math.dist(best.values(), proposed[10].values())
+
+        assert distance(20.0) > 1.5 * distance(0.0)
+
+    def test_exploration_and_margin_are_no_business_of_expected_improvement(self) -> None:
+        assert self.proposals(1, 12, exploration=9.0, margin=9.0) == self.proposals(1, 12)
+
+    def test_one_outlier_does_not_spoil_the_model(self) -> None:
+        def loss(a: Assignment) -> float:
+            return 1e6 if a["x"] > 0.9 else bowl(a)
+
+        assert min(map(bowl, self.proposals(seed=0, trials=20, loss=loss))) < 1e-3
+
+    def test_trials_in_progress_are_kept_apart(self) -> None:
+        spec = self.a_spec(PLANE)
+        history, _ = self.run(spec, 10, hills)
+        batch = []
+        for number in range(11, 19):
+            assignment = self.as_assignment(self.propose(history, spec, number))
+            history.add(TrialHistory(number=number, assignment=assignment))
+            batch.append((assignment["x"], assignment["y"]))
+        assert min(math.dist(a, b) for a, b in itertools.combinations(batch, 2)) > 1e-3
+
+    def test_identical_losses_are_survived(self) -> None:
+        proposed = self.proposals(seed=0, trials=20, loss=lambda _: 1.0)
+        assert len({(a["x"], a["y"]) for a in proposed}) == 20
+
+    def test_without_any_usable_loss_the_sobol_sequence_goes_on(self) -> None:
+        sobol = self.run(self.a_spec(PLANE, search={"algorithm": "sobol", "seed": 2}), 15, bowl)[1]
+        assert self.proposals(seed=2, trials=15, loss=lambda _: math.nan) == sobol
+
+    def test_one_trial_is_enough_to_model(self) -> None:
+        assert len(self.proposals(seed=0, trials=5, startupTrials=1)) == 5
+
+    def test_proposals_are_those_of_a_sampler_that_has_never_proposed_before(self) -> None:
+        spec = self.a_spec(CONDITIONAL, seed=5)
+        history, proposed = self.run(spec, 16, by_lr)
+        fresh = History(history.space, spec.objectives)
+        for number, assignment in enumerate(proposed[:-1], start=1):
+            self.finish(fresh, number, assignment, {"loss": by_lr(assignment)})
+        assert self.propose(fresh, spec, 16) == proposed[-1]
+
+    def test_a_long_history_is_modelled_by_part_of_it(self) -> None:
+        spec = self.a_spec(PLANE)
+        history = History(Space(spec.parameters), spec.objectives)
+        for number in range(1, 801):
+            assignment = history.space.sample(np.random.default_rng(number))
+            self.finish(history, number, assignment, {"loss": bowl(assignment)})
+        assert bowl(self.as_assignment(self.propose(history, spec, 801))) < 1e-4
+
+    def test_several_budgets_are_learnt_from_by_rank(self) -> None:
+        spec = self.a_spec(PLANE)
+        history = History(Space(spec.parameters), spec.objectives)
+        for number in range(1, 41):
+            assignment = history.space.sample(np.random.default_rng(number))
+            history.add(TrialHistory(number=number, assignment=assignment))
+            steps = 9 if number % 3 == 0 else 1  # trained longer, a trial is better by far than any other
+            for step in range(1, steps + 1):
+                history.observe(
+                    number, Observation(attempt=1, step=step, metrics={"loss": bowl(assignment) + 100.0 / step})
+                )
+            history.settle(number, Phase.SUCCEEDED if steps == 9 else Phase.PRUNED)
+        assert bowl(self.as_assignment(self.propose(history, spec, 41))) < 0.02
+
+    def test_golden_trace(self) -> None:
+        _, proposed = self.run(self.a_spec(PLANE, seed=7), 13, bowl)
+        traced = [(a["x"], a["y"]) for a in proposed[-3:]]
+        np.testing.assert_allclose(traced, GOLDEN["gp"], atol=0.002)  # an ascent ends where rounding lets it
+
+
 GOLDEN: dict[str, list[tuple[float, float]]] = {
     "random": [(0.7701, 0.1119), (0.278, 0.4452), (0.975, 0.8846)],
     "sobol": [(0.6504, 0.9173), (0.1527, 0.4989), (0.3073, 0.5618)],
+    "gp": [(0.3, 0.791), (0.312, 0.883), (0.306, 0.796)],
     "tpe": [(0.0692, 0.8975), (0.095, 0.8952), (0.1295, 0.8732)],
 }
