@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,9 @@ class TestTpe(SamplerConformance):
         assert [(round(a["x"], 4), round(a["y"], 4)) for a in proposed[-3:]] == GOLDEN["tpe"]
 
 
+Metrics = Callable[[Assignment], dict[str, float]]
+
+
 def hills(assignment: Assignment) -> float:
     """A loss whose slopes differ from place to place, with several valleys."""
     x, y = assignment["x"], assignment["y"]
@@ -278,6 +282,57 @@ class TestGp(SamplerConformance):
                 )
             history.settle(number, Phase.SUCCEEDED if steps == 9 else Phase.PRUNED)
         assert bowl(self.as_assignment(self.propose(history, spec, 41))) < 0.02
+
+    def constrained(self, trials: int, metrics: Metrics, *constraints: dict[str, Any], **spec: Any) -> History:
+        """Run an experiment whose trials report several metrics, one after another."""
+        full = self.a_spec(PLANE, constraints=list(constraints), **spec)
+        history = History(Space(full.parameters), full.objectives, full.constraints)
+        for number in range(1, trials + 1):
+            assignment = self.as_assignment(self.propose(history, full, number))
+            self.finish(history, number, assignment, metrics(assignment))
+        return history
+
+    def test_the_best_within_a_constraint_is_found_at_its_border(self) -> None:
+        def metrics(a: Assignment) -> dict[str, float]:
+            return {"loss": bowl(a), "size": 100.0 * a["x"]}  # bowl's optimum is at x = 0.3, y = 0.8
+
+        history = self.constrained(22, metrics, {"metric": "size", "min": 50.0, "max": 80.0})
+        feasible = history.loss[history.violations == 0.0, 0]
+        assert 0.04 <= feasible.min() < 0.0405
+        assert (history.violations[10:] == 0.0).mean() > 0.5
+
+    def test_a_small_feasible_region_is_looked_for_first(self) -> None:
+        def metrics(a: Assignment) -> dict[str, float]:
+            return {"loss": bowl(a), "far": math.dist((a["x"], a["y"]), (0.93, 0.07))}
+
+        history = self.constrained(20, metrics, {"metric": "far", "max": 0.04})
+        assert not (history.violations[:10] == 0.0).any()
+        assert (history.violations[10:] == 0.0).any()
+
+    def test_a_constraint_whose_metric_never_comes_is_survived(self) -> None:
+        history = self.constrained(14, lambda a: {"loss": bowl(a)}, {"metric": "size", "max": 1.0})
+        assert len(history) == 14
+
+    @pytest.mark.parametrize("acquisition", ["ei", "ucb", "pi"])
+    def test_every_acquisition_keeps_constraints(self, acquisition: str) -> None:
+        search = {"algorithm": "gp", "seed": 0, "settings": {"acquisition": acquisition}}
+        metrics: Metrics = lambda a: {"loss": bowl(a), "size": a["x"]}
+        history = self.constrained(18, metrics, {"metric": "size", "min": 0.6}, search=search)
+        assert history.loss[history.violations == 0.0, 0].min() < 0.095
+        assert (history.violations[10:] == 0.0).mean() > 0.5
+
+    def test_several_objectives_are_all_served(self) -> None:
+        objectives = [{"metric": "a", "goal": "minimize"}, {"metric": "b", "goal": "maximize"}]
+
+        def metrics(a: Assignment) -> dict[str, float]:
+            return {"a": (a["x"] - 0.2) ** 2 + (a["y"] - 0.5) ** 2, "b": -((a["x"] - 0.8) ** 2) - (a["y"] - 0.5) ** 2}
+
+        history = self.constrained(30, metrics, objectives=objectives)
+        x, y = history.units[10:].T
+        assert np.median(np.abs(y - 0.5)) < 0.05, "the front is the line between the two optima"
+        front = x[(np.abs(y - 0.5) < 0.05) & (x > 0.15) & (x < 0.85)]
+        assert front.min() < 0.35
+        assert front.max() > 0.65
 
     def test_golden_trace(self) -> None:
         _, proposed = self.run(self.a_spec(PLANE, seed=7), 13, bowl)

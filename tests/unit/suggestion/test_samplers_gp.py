@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from builders.experiments import a_choice, a_float, an_int
-from builders.spaces import a_space
+from builders.spaces import a_history, a_space, with_trial
 from podium_suggestion.samplers.gp.acquisition import (
     Acquisition,
     expected_improvement,
@@ -18,9 +18,18 @@ from podium_suggestion.samplers.gp.acquisition import (
     make_acquisition,
 )
 from podium_suggestion.samplers.gp.kernel import Embedding, Warp, matern, squared_distances
+from podium_suggestion.samplers.gp.landscape import Bound, Landscape, Term
 from podium_suggestion.samplers.gp.model import Fit, GaussianProcess, Hyperparameters
 from podium_suggestion.samplers.gp.search import AcquisitionSearch
-from podium_suggestion.samplers.gp.targets import bend, normal_scores, scalarised, standardised
+from podium_suggestion.samplers.gp.targets import (
+    bend,
+    comparable_losses,
+    excesses,
+    normal_scores,
+    scalarised,
+    scaled,
+    standardised,
+)
 from podium_suggestion.space import FloatArray, Space
 
 SPACE = a_space(
@@ -269,6 +278,17 @@ def test_losses_of_any_size_are_standardised() -> None:
         assert (scores.mean(), scores.std()) == pytest.approx((0.0, 1.0))
 
 
+def test_outliers_do_not_change_the_scale_of_the_others() -> None:
+    losses = np.arange(20.0)
+    with_outlier = np.append(losses[:-1], 1e9)
+    np.testing.assert_allclose(scaled(with_outlier)[:-1], scaled(losses)[:-1])
+
+
+def test_the_scale_of_losses_most_of_which_are_equal_is_their_spread() -> None:
+    scores = scaled(np.array([1.0] * 9 + [2.0]))
+    assert scores.std() == pytest.approx(1.0)
+
+
 def test_normal_scores_are_symmetric_and_in_order() -> None:
     scores = normal_scores(np.array([2, 0, 1]))
     np.testing.assert_allclose(scores, [scores[0], -scores[0], 0.0], atol=1e-12)
@@ -279,6 +299,36 @@ def test_scalarised_losses_prefer_what_the_weights_ask_for() -> None:
     losses = np.array([[0.0, 10.0], [5.0, 5.0], [10.0, 0.0], [10.0, 10.0]])
     for weights, best in (((1.0, 0.0), 0), ((0.5, 0.5), 1), ((0.0, 1.0), 2)):
         assert int(np.argmin(scalarised(losses, np.array(weights)))) == best
+
+
+def test_losses_are_comparable_where_the_ranking_of_the_feasible_is_theirs() -> None:
+    history = a_history(a_float(), constraints=({"metric": "size", "max": 1.0},))
+    for loss, size in ((0.3, 0.0), (0.1, 2.0), (0.2, 0.0)):
+        with_trial(history, {"lr": 0.01}, loss=loss, size=size)
+    losses = comparable_losses(history, np.array([2, 0, 1]), np.random.default_rng(0))
+    np.testing.assert_array_equal(losses, [0.2, 0.3, 0.1])
+    assert comparable_losses(history, np.array([0, 2, 1]), np.random.default_rng(0)) is None
+
+
+def test_an_excess_is_zero_at_its_bound_and_beyond_it_where_the_metric_is_missing() -> None:
+    history = a_history(a_float(), constraints=({"metric": "size", "min": 1.0, "max": 5.0},))
+    for size in (1.0, 3.0, 5.0, 50.0, math.nan):
+        with_trial(history, {"lr": 0.01}, loss=0.0, size=size)
+    above, below = excesses(history, np.arange(5))
+    assert np.sign(above.values).tolist() == [-1.0, -1.0, 0.0, 1.0, 1.0]
+    assert np.sign(below.values).tolist() == [0.0, -1.0, -1.0, -1.0, 1.0]
+    assert above.targets[2] == pytest.approx(above.limit)
+    assert above.values[4] >= above.values[3]
+
+
+@pytest.mark.parametrize(("size", "sign"), [(0.5, 1.0), (2.0, -1.0)])
+def test_a_bound_that_all_trials_keep_or_break_alike_is_far_away(size: float, sign: float) -> None:
+    history = a_history(a_float(), constraints=({"metric": "size", "max": 1.0},))
+    for _ in range(3):
+        with_trial(history, {"lr": 0.01}, loss=0.0, size=size)
+    (excess,) = excesses(history, np.arange(3))
+    assert excess.limit * sign > 5.0
+    np.testing.assert_array_equal(excess.targets, 0.0)
 
 
 # --- acquisitions -----------------------------------------------------------------------------------------------
@@ -339,6 +389,23 @@ def test_the_probability_of_improvement_is_the_normal_distributions() -> None:
 
 def test_the_optimistic_bound_weighs_deviations() -> None:
     assert ACQUISITIONS["ucb"](np.array([0.5]), np.array([0.2])).value[0] == pytest.approx(1.7 * 0.2 - 0.5)
+
+
+def test_a_landscape_is_the_sum_of_improvement_and_the_chances_to_keep_bounds() -> None:
+    process = a_process()
+    bound = Bound(a_process(count=12), limit=0.3)
+    landscape = Landscape([Term(process, ACQUISITIONS["log-ei"]), bound.term])
+    asked = points(6, seed=4)
+    mean, deviation = bound.process.predict(asked)
+    expected = ACQUISITIONS["log-ei"](*process.predict(asked)).value + norm.logcdf((0.3 - mean) / deviation)
+    np.testing.assert_allclose(landscape.score(asked), expected)
+    assert bound.is_kept(asked).tolist() == (mean <= 0.3).tolist()
+    for point in asked:
+        value, by_coordinate = landscape.slope(point)
+        assert value == pytest.approx(landscape.score(point[None, :])[0])
+        step = 1e-6 * np.eye(SPACE.dimension)[0]
+        high, low = landscape.score((point + step)[None, :])[0], landscape.score((point - step)[None, :])[0]
+        assert by_coordinate[0] == pytest.approx((high - low) / 2e-6, rel=1e-4, abs=1e-6)
 
 
 # --- search -----------------------------------------------------------------------------------------------------

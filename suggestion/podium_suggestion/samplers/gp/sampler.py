@@ -1,8 +1,9 @@
 """Bayesian optimisation: a Gaussian process learns what came of the trials, and the most promising configuration is next.
 
-The model covers mixed and conditional spaces as a whole (kernel.py). Trials that still train are taken to turn out as
-predicted, so that parallel proposals keep apart. Hyperparameters are fitted to the trials up to a number that grows in
-steps of a tenth, each time from the same start: a function of the history alone, seldom computed anew.
+The model covers mixed and conditional spaces as a whole (kernel.py). Each bound of the constraints has a model of its own.
+Trials that still train are taken to turn out as predicted, so that parallel proposals keep apart. Hyperparameters are
+fitted to the trials up to a number that grows in steps of a tenth, each time from the same start: a function of the
+history alone, seldom computed anew.
 
 Beyond a few hundred trials the model knows some of them only: the best, those nearest to the best one, the latest and an
 even choice of the rest. So the time of an ask and the memory are bounded; the model is exact about the region that it
@@ -17,11 +18,12 @@ from podium_contract.algorithms import GpSettings
 from podium_contract.parameters import Assignment
 from podium_suggestion.history import History, IntArray
 from podium_suggestion.ranking import ranking
-from podium_suggestion.samplers.gp.acquisition import make_acquisition
+from podium_suggestion.samplers.gp.acquisition import Acquisition, make_acquisition
 from podium_suggestion.samplers.gp.kernel import Embedding
+from podium_suggestion.samplers.gp.landscape import Bound, Landscape, Term
 from podium_suggestion.samplers.gp.model import Fit, GaussianProcess, Hyperparameters
 from podium_suggestion.samplers.gp.search import AcquisitionSearch
-from podium_suggestion.samplers.gp.targets import normal_scores, scaled, single_losses
+from podium_suggestion.samplers.gp.targets import comparable_losses, excesses, normal_scores, scaled
 from podium_suggestion.samplers.sobol import SobolSampler
 from podium_suggestion.space import FloatArray, Space
 
@@ -39,16 +41,18 @@ _INCUMBENTS = 5
 
 @dataclass(frozen=True)
 class _Data:
-    """Trials and what the model is to predict of them, best first."""
+    """Trials and what the model is to predict of them, those to learn from first: the best lead."""
 
     rows: IntArray
     units: FloatArray
     """Encoded points, shape (n, dimension)."""
     losses: FloatArray
-    """Losses, or normal scores of places; shape (n,)."""
+    """Losses, or normal scores of places in the ranking; shape (n,)."""
+    by_rank: bool
+    """Whether losses are scores of a ranking that has the constraints in it."""
 
     def take(self, chosen: IntArray) -> "_Data":
-        return _Data(self.rows[chosen], self.units[chosen], self.losses[chosen])
+        return _Data(self.rows[chosen], self.units[chosen], self.losses[chosen], self.by_rank)
 
 
 class GpSampler:
@@ -60,49 +64,76 @@ class GpSampler:
         self._startup = SobolSampler(space, seed)
         self._embedding = Embedding(space)
         self._search = AcquisitionSearch(space)
-        self._fitted: tuple[bytes, Hyperparameters] | None = None
+        self._fitted: dict[int, tuple[bytes, Hyperparameters]] = {}
+        """The latest fit of each model, and to what: a cache."""
 
     def propose(self, history: History, number: int, rng: np.random.Generator) -> Assignment:
         order = ranking(history)
         if len(order) < self._settings.startup_trials or not len(self._embedding.matters):
             return self._startup.propose(history, number, rng)
         data = self._data(history, order, rng)
-        model = self._model(data)
-        pending = np.setdiff1d(np.flatnonzero(history.pending), order)[-_MOST_PENDING:]
-        pending = pending[np.isfinite(history.units[pending]).any(axis=1)]
-        candidates = self._candidates(data, model, history.units[pending], rng)
+        pending = _with_assignment(history, np.setdiff1d(np.flatnonzero(history.pending), order))[-_MOST_PENDING:]
+        landscape = self._landscape(history, data, history.units[pending])
+        candidates = self._search.best_first(landscape.score, landscape.slope, data.units[:_INCUMBENTS], rng)
         untried = (point for point in candidates if self._space.key(point) not in history.tried)
         return self._space.from_unit(np.nan_to_num(next(untried, candidates[0])))
 
     def _data(self, history: History, order: IntArray, rng: np.random.Generator) -> _Data:
-        losses = single_losses(history, order, rng)
+        """Return the ranked trials, best first, then the failed ones with the worst loss of the others."""
+        losses = comparable_losses(history, order, rng)
+        by_rank = losses is None
         if losses is None:
             losses = normal_scores(np.arange(len(order)))
-        by_loss = np.argsort(losses, kind="stable")
+        by_loss = np.lexsort([losses, history.violations[order] > 0.0])
         order, losses = order[by_loss], losses[by_loss]
-        failed = np.setdiff1d(np.flatnonzero(history.failed), order)
-        failed = failed[np.isfinite(history.units[failed]).any(axis=1)]
+        failed = _with_assignment(history, np.setdiff1d(np.flatnonzero(history.failed), order))
         rows = np.concatenate([order, failed])
-        return _Data(rows, history.units[rows], np.concatenate([losses, np.full(len(failed), losses.max())]))
+        losses = np.concatenate([losses, np.full(len(failed), losses.max())])
+        return _Data(rows, history.units[rows], losses, by_rank)
 
-    def _model(self, data: _Data) -> GaussianProcess:
+    # --- models ------------------------------------------------------------------------------------------------
+
+    def _landscape(self, history: History, data: _Data, pending: FloatArray) -> Landscape:
         known = data.take(self._selection(data, _MOST_POINTS))
-        hyperparameters = self._hyperparameters(data)
-        targets = hyperparameters.targets(self._outputs(known.losses))
-        return GaussianProcess(self._embedding, hyperparameters, known.units, targets)
+        early = self._early(data)
+        chosen = self._hyperparameters(0, early.units, self._outputs(early.losses))
+        targets = chosen.targets(self._outputs(known.losses))
+        objective = GaussianProcess(self._embedding, chosen, known.units, targets).believing(pending)
+        bounds = [] if data.by_rank else self._bounds(history, known, early, pending)
+        terms = [bound.term for bound in bounds]
+        is_feasible = np.concatenate([history.violations[known.rows] == 0.0, np.ones(len(pending), dtype=np.bool_)])
+        for bound in bounds:
+            is_feasible[len(known.rows) :] &= bound.is_kept(pending)
+        if not bounds:
+            is_feasible[:] = True
+        if is_feasible.any():
+            # Believed losses count: where a trial is pending there is nothing left to gain.
+            terms.append(Term(objective, self._acquisition(float(objective.fitted[is_feasible].min()), bool(bounds))))
+        return Landscape(terms)
 
-    def _hyperparameters(self, data: _Data) -> Hyperparameters:
-        """Fit them to the first trials, up to a number that changes seldom."""
-        early = data.rows <= np.sort(data.rows)[_fitted_count(len(data.rows)) - 1]
-        data = data.take(np.flatnonzero(early))
-        data = data.take(np.sort(self._selection(data, _MOST_FITTED)))
-        losses = self._outputs(data.losses)
-        key = data.units.tobytes() + losses.tobytes()
-        if self._fitted is None or self._fitted[0] != key:
-            bending = self._settings.output_warping == "power"
-            fit = Fit(self._embedding, data.units, losses, bending=bending, warping=self._settings.input_warping)
-            self._fitted = key, fit.best(Hyperparameters.typical(self._embedding), _FIT_STEPS)
-        return self._fitted[1]
+    def _acquisition(self, best: float, is_bounded: bool) -> Acquisition:
+        settings = self._settings
+        # Only logarithms multiply with the chance of being feasible; that of EI has the same optimum.
+        name = "log-ei" if is_bounded and settings.acquisition == "ei" else settings.acquisition
+        return make_acquisition(name, best, settings.exploration, settings.margin)
+
+    def _bounds(self, history: History, known: _Data, early: _Data, pending: FloatArray) -> list[Bound]:
+        models = []
+        pairs = zip(excesses(history, known.rows), excesses(history, early.rows), strict=True)
+        for index, (excess, early_excess) in enumerate(pairs, start=1):
+            chosen = self._hyperparameters(index, early.units, early_excess.values)
+            process = GaussianProcess(self._embedding, chosen, known.units, excess.targets)
+            models.append(Bound(process.believing(pending), excess.limit))
+        return models
+
+    def _hyperparameters(self, index: int, units: FloatArray, losses: FloatArray) -> Hyperparameters:
+        """Return those of model `index`: the objective's is 0, its losses may be bent."""
+        key = units.tobytes() + losses.tobytes()
+        if index not in self._fitted or self._fitted[index][0] != key:
+            bending = index == 0 and self._settings.output_warping == "power"
+            fit = Fit(self._embedding, units, losses, bending=bending, warping=self._settings.input_warping)
+            self._fitted[index] = key, fit.best(Hyperparameters.typical(self._embedding), _FIT_STEPS)
+        return self._fitted[index][1]
 
     def _outputs(self, losses: FloatArray) -> FloatArray:
         """Return losses brought to a common scale, shape (n,), or their ranks' normal scores."""
@@ -110,8 +141,16 @@ class GpSampler:
             return normal_scores(np.unique(losses, return_inverse=True)[1])
         return scaled(losses)
 
+    # --- which trials they know --------------------------------------------------------------------------------
+
+    def _early(self, data: _Data) -> _Data:
+        """Return what hyperparameters are fitted to: of the first trials, up to a number that changes seldom."""
+        last = np.sort(data.rows)[_fitted_count(len(data.rows)) - 1]
+        early = data.take(np.flatnonzero(data.rows <= last))
+        return early.take(self._selection(early, _MOST_FITTED))
+
     def _selection(self, data: _Data, most: int) -> IntArray:
-        """Return which trials a model of limited size is to know, shape (k,)."""
+        """Return which trials a model of limited size is to know, ascending, shape (k,)."""
         count = len(data.rows)
         if count <= most:
             return np.arange(count)
@@ -127,23 +166,10 @@ class GpSampler:
         evenly = np.linspace(0, len(rest) - 1, most - len(chosen)).round().astype(np.int64)
         return np.sort(np.concatenate([chosen, rest[evenly]]))
 
-    def _candidates(
-        self, data: _Data, model: GaussianProcess, pending: FloatArray, rng: np.random.Generator
-    ) -> FloatArray:
-        settings = self._settings
-        model = model.believing(pending)
-        best = float(model.fitted.min())  # believed ones included: where one is pending there is nothing left to gain
-        acquisition = make_acquisition(settings.acquisition, best, settings.exploration, settings.margin)
 
-        def score(units: FloatArray) -> FloatArray:
-            return acquisition(*model.predict(units)).value
-
-        def slope(point: FloatArray) -> tuple[float, FloatArray]:
-            mean, deviation, by_mean, by_deviation = model.predict_with_slope(point)
-            promise = acquisition(np.array([mean]), np.array([deviation]))
-            return float(promise.value[0]), promise.by_mean[0] * by_mean + promise.by_deviation[0] * by_deviation
-
-        return self._search.best_first(score, slope, data.units[:_INCUMBENTS], rng)
+def _with_assignment(history: History, rows: IntArray) -> IntArray:
+    """Leave out trials whose record was lost."""
+    return rows[np.isfinite(history.units[rows]).any(axis=1)]
 
 
 def _fitted_count(count: int) -> int:

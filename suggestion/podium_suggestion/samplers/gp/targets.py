@@ -1,10 +1,14 @@
 """What the model is to predict: losses brought to a shape that a Gaussian process can learn, lower is better.
 
-Where the samplers' ranking is the order of the losses, the losses are warped. Where it is not (trials of several budgets
-or that break constraints), only the order can be trusted, and the quantiles of the normal distribution stand for the
-places in it. Several objectives become one loss by weights that are drawn anew for each trial, so that the proposals
-spread along the Pareto front (Knowles, "ParEGO", IEEE Transactions on Evolutionary Computation 10, 2006).
+Where the samplers' ranking is the order of the losses, the losses themselves are modelled, bent if need be, and for each
+bound of the constraints how far its metric is beyond it. Where it is not (trials of several budgets), only the order can
+be trusted, and the quantiles of the normal distribution stand for the places in it, the constraints included.
+
+Several objectives become one loss by weights that are drawn anew for each trial, so that the proposals spread along the
+Pareto front (Knowles, "ParEGO", IEEE Transactions on Evolutionary Computation 10, 2006).
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
@@ -17,18 +21,66 @@ _NEARLY_ZERO = 1e-5
 """Powers this close to 0 are taken by the first terms of their series: the plain formula cancels there."""
 _SMALLEST = 1e-12
 """Losses whose spread is below this, relative to their size, are all the same."""
+_SURE = 10.0
+"""Standard deviations that a bound is taken to be away where nothing has ever come near it."""
 _AUGMENTATION = 0.05
 """What the weighted sum adds to the weighted maximum, so that weakly dominated points lose (Knowles, 2006)."""
 
 
-def single_losses(history: History, order: IntArray, rng: np.random.Generator) -> FloatArray | None:
-    """Return the ranked trials' losses, shape (k,), in the ranking's order; None where the ranking is not by loss."""
+def comparable_losses(history: History, order: IntArray, rng: np.random.Generator) -> FloatArray | None:
+    """Return the ranked trials' losses, shape (k,), in the ranking's order; None where they may not be compared.
+
+    That is where the order of the feasible ones is not that of their losses, since some were trained for longer.
+    """
     losses = history.loss[order]
+    if not np.isfinite(losses).all():
+        return None
     if losses.shape[1] > 1:
-        is_comparable = bool((history.violations[order] == 0.0).all())
-        return scalarised(losses, rng.dirichlet(np.ones(losses.shape[1]))) if is_comparable else None
-    is_in_order = bool((np.diff(losses[:, 0]) >= 0.0).all())
-    return losses[:, 0] if is_in_order else None
+        return scalarised(losses, rng.dirichlet(np.ones(losses.shape[1])))
+    is_feasible = history.violations[order] == 0.0
+    return losses[:, 0] if (np.diff(losses[is_feasible, 0]) >= 0.0).all() else None
+
+
+@dataclass(frozen=True)
+class Excess:
+    """By how much a metric is beyond a bound, trial by trial, shape (n,) each."""
+
+    values: FloatArray
+    """0 at the bound, negative within; drawn in far from it."""
+
+    @property
+    def targets(self) -> FloatArray:
+        return standardised(self.values)
+
+    @property
+    def limit(self) -> float:
+        """Return the target that stands for the bound; beyond all targets where they are all the same."""
+        spread = float(self.values.std())
+        if not self.targets.any():
+            return float(np.where(self.values[0] <= 0.0, _SURE, -_SURE))
+        return -float(self.values.mean()) / spread
+
+
+def excesses(history: History, rows: IntArray) -> list[Excess]:
+    """Return for each bound of the constraints how the trials keep it; a metric that is missing breaks its bound."""
+    latest = [history.latest(row + 1) for row in rows.tolist()]
+    kept: list[Excess] = []
+    for constraint in history.constraints:
+        values = np.array([values.get(constraint.metric, np.nan) for values in latest])
+        if constraint.max is not None:
+            kept.append(_excess(values - constraint.max))
+        if constraint.min is not None:
+            kept.append(_excess(constraint.min - values))
+    return kept
+
+
+def _excess(beyond: FloatArray) -> Excess:
+    usable = beyond[np.isfinite(beyond)]
+    scale = float(np.median(np.abs(usable))) if len(usable) else 1.0
+    values = np.arcsinh(usable / scale) if scale > 0.0 else np.sign(usable)
+    filled = np.full(len(beyond), max(float(values.max(initial=0.0)), 1.0))
+    filled[np.isfinite(beyond)] = values
+    return Excess(filled)
 
 
 def scalarised(losses: FloatArray, weights: FloatArray) -> FloatArray:
