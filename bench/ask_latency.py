@@ -1,7 +1,8 @@
-"""How long one ask takes: Podium's TPE beside Optuna's, on the same trials, in turns, in one process.
+"""How long one ask takes: Podium's TPE or Gaussian process beside Optuna's, on the same trials, in turns, in one process.
 
-Both are multivariate TPE with 24 candidates over the same ten parameters and the same finished trials. Only the ask is
-timed, never the telling. Asks alternate, so that whatever else the machine does falls on both.
+Both TPEs are multivariate with 24 candidates; `--sampler gp` compares the Gaussian processes (Optuna's needs torch). Both
+tuners have the same ten parameters and the same finished trials. Only the ask is timed, never the telling. Asks alternate,
+so that whatever else the machine does falls on both.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import numpy as np
 import optuna
 from pydantic import TypeAdapter
 
-from podium_contract.algorithms import TpeSearch
+from podium_contract.algorithms import GpSearch, TpeSearch
 from podium_contract.experiment import ExperimentSpec, Objective
 from podium_contract.lifecycle import Phase
 from podium_contract.parameters import Assignment, FloatParameter, IntParameter, Parameter
@@ -52,13 +53,15 @@ class Timing:
         return statistics.median(self.podium), statistics.median(self.optuna)
 
 
-def measure(parameters: list[Parameter], trials: int, repeats: int, seed: int) -> Timing:
+def measure(sampler: str, parameters: list[Parameter], trials: int, repeats: int, seed: int) -> Timing:
     """Time `repeats` asks of each tuner after the same `trials` finished trials."""
     space = Space(parameters)
     rng = np.random.default_rng(seed)
     assignments = [space.sample(rng) for _ in range(trials)]
     losses = [float(np.nansum((space.to_unit(assignment) - 0.3) ** 2)) for assignment in assignments]
-    asks = podium_ask(parameters, assignments, losses, seed), optuna_ask(parameters, assignments, losses, seed)
+    search = TpeSearch(algorithm="tpe", seed=seed) if sampler == "tpe" else GpSearch(algorithm="gp", seed=seed)
+    peer = optuna_tpe(seed) if sampler == "tpe" else optuna.samplers.GPSampler(seed=seed)
+    asks = podium_ask(search, parameters, assignments, losses), optuna_ask(peer, parameters, assignments, losses)
     for ask in asks:  # imports and first-time set-up are not what an ask costs
         ask(0)
     timing = Timing([], [])
@@ -72,11 +75,13 @@ Ask = Callable[[int], float]
 """Asks once, as for the trial that comes so many after the finished ones; returns the seconds it took."""
 
 
-def podium_ask(parameters: list[Parameter], assignments: list[Assignment], losses: list[float], seed: int) -> Ask:
+def podium_ask(
+    search: TpeSearch | GpSearch, parameters: list[Parameter], assignments: list[Assignment], losses: list[float]
+) -> Ask:
     spec = ExperimentSpec(
         objectives=[Objective(metric="loss", goal="minimize")],
         parameters=parameters,
-        search=TpeSearch(algorithm="tpe", seed=seed),
+        search=search,
         max_trials=len(losses) + 1,
         trial={"template": {"spec": {"containers": [{"name": "train"}]}}},
     )
@@ -90,16 +95,23 @@ def podium_ask(parameters: list[Parameter], assignments: list[Assignment], losse
     def ask(repeat: int) -> float:
         number = len(losses) + 1 + repeat
         start = time.perf_counter()
-        sampler.propose(history, number, trial_rng(seed, number))
+        sampler.propose(history, number, trial_rng(search.seed, number))
         return time.perf_counter() - start
 
     return ask
 
 
-def optuna_ask(parameters: list[Parameter], assignments: list[Assignment], losses: list[float], seed: int) -> Ask:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(multivariate=True, seed=seed))
+def optuna_tpe(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(multivariate=True, seed=seed)
+
+
+def optuna_ask(
+    sampler: optuna.samplers.BaseSampler,
+    parameters: list[Parameter],
+    assignments: list[Assignment],
+    losses: list[float],
+) -> Ask:
+    study = optuna.create_study(sampler=sampler)
     distributions = {parameter.name: distribution(parameter) for parameter in parameters}
     for assignment, loss in zip(assignments, losses, strict=True):
         study.add_trial(optuna.create_trial(params=assignment, distributions=distributions, value=loss))
@@ -134,13 +146,17 @@ def main() -> None:
     arguments.add_argument("--space", choices=sorted(SPACES), default="mixed", help="ten parameters of which kinds")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--quick", action="store_true", help="15 asks per row instead")
+    arguments.add_argument("--sampler", choices=["tpe", "gp"], default="tpe", help="which of both tuners' samplers")
     options = arguments.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     repeats = 15 if options.quick else options.repeats
     parameters = TypeAdapter(list[Parameter]).validate_python(SPACES[options.space])
-    print(f"one ask, {len(parameters)} parameters ({options.space}), median of {repeats}; Optuna {optuna.__version__}")
+    asked = f"{options.sampler}, {len(parameters)} parameters ({options.space})"
+    print(f"one ask of {asked}, median of {repeats}; Optuna {optuna.__version__}")
     print(f"{'trials':>8} {'Podium ms':>10} {'Optuna ms':>10} {'ratio':>7}")
     for trials in options.trials:
-        podium, optuna_seconds = measure(parameters, trials, repeats, options.seed).medians
+        podium, optuna_seconds = measure(options.sampler, parameters, trials, repeats, options.seed).medians
         print(f"{trials:>8} {podium * 1e3:>10.2f} {optuna_seconds * 1e3:>10.2f} {podium / optuna_seconds:>7.2f}")
 
 

@@ -1,8 +1,9 @@
-"""How good the best configuration is after so many trials: Podium's samplers beside Optuna's TPE.
+"""How good the best configuration is after so many trials: Podium's samplers beside Optuna's TPE and Gaussian process.
 
 Regret is normalised per toy: 0 at the optimum, 1 for a typical random configuration. Each figure is the median over the
 seeds. Optuna's TPE is multivariate (and grouped, where the space is conditional) with its own defaults; trials run one at
-a time, or `--parallel` many, and then its constant liar is on.
+a time, or `--parallel` many, and then its constant liar is on. Optuna's Gaussian process joins in where it is asked for
+(`--tuners gp optuna-gp`) and torch is installed, which it needs and Podium does not.
 """
 
 import argparse
@@ -56,6 +57,15 @@ def run_podium(algorithm: str) -> Run:
 def run_optuna(toy: Toy, seed: int, trials: int, parallel: int) -> list[Assignment]:
     is_conditional = any(parameter.when for parameter in toy.parameters)
     sampler = optuna.samplers.TPESampler(multivariate=True, group=is_conditional, constant_liar=parallel > 1, seed=seed)
+    return _run_study(sampler, toy, trials, parallel)
+
+
+def run_optuna_gp(toy: Toy, seed: int, trials: int, parallel: int) -> list[Assignment]:
+    """Optuna's Gaussian process, which needs torch in the environment."""
+    return _run_study(optuna.samplers.GPSampler(seed=seed), toy, trials, parallel)
+
+
+def _run_study(sampler: optuna.samplers.BaseSampler, toy: Toy, trials: int, parallel: int) -> list[Assignment]:
     study = optuna.create_study(sampler=sampler)
     asked: dict[int, tuple[optuna.Trial, Assignment]] = {}
     for number, finished in _schedule(trials, parallel):
@@ -68,9 +78,11 @@ def run_optuna(toy: Toy, seed: int, trials: int, parallel: int) -> list[Assignme
 
 TUNERS: dict[str, Run] = {
     "tpe": run_podium("tpe"),
+    "gp": run_podium("gp"),
     "random": run_podium("random"),
     "sobol": run_podium("sobol"),
     "optuna": run_optuna,
+    "optuna-gp": run_optuna_gp,
 }
 
 
@@ -125,7 +137,9 @@ def main() -> None:
     arguments.add_argument("--after", type=int, nargs="+", default=[25, 50, 100], help="trials after which to look")
     arguments.add_argument("--seeds", type=int, default=20)
     arguments.add_argument("--parallel", type=int, default=1, help="trials that run at a time")
-    arguments.add_argument("--tuners", nargs="+", choices=TUNERS, default=list(TUNERS))
+    arguments.add_argument(
+        "--tuners", nargs="+", choices=TUNERS, default=[name for name in TUNERS if name != "optuna-gp"]
+    )
     arguments.add_argument("--toys", nargs="+", default=[toy.name for toy in TOYS], help="names, as printed")
     arguments.add_argument("--quick", action="store_true", help="3 seeds, 50 trials")
     arguments.add_argument("--json", type=Path, help="write every regret here")
