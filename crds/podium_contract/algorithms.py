@@ -80,6 +80,8 @@ class GpSettings(Model):
     """How losses are brought near a normal distribution: by Yeo and Johnson's power, by their ranks, or not at all."""
     input_warping: StrictBool = False
     """Learn for each ordered parameter where in its range the loss moves faster (Snoek et al., 2014)."""
+    closing_share: Annotated[Finite, Field(ge=0, le=1)] = 0.1
+    """The last share of `maxTrials` explores no more, one trial at a time: each is where the best is predicted."""
 
 
 class GpSearch(_Search):

@@ -30,7 +30,7 @@ def make_sampler(spec: ExperimentSpec, space: Space) -> Sampler:
         case TpeSearch():
             sampler = TpeSampler(space, search.settings, search.seed)
         case GpSearch():
-            sampler = GpSampler(space, search.settings, search.seed)
+            sampler = GpSampler(space, search.settings, search.seed, spec.max_trials)
         case _:
             assert_never(search)
     return DefaultsFirst(space, Distinct(space, sampler))

@@ -223,6 +223,19 @@ class TestGp(SamplerConformance):
 
         assert distance(20.0) > 1.5 * distance(0.0)
 
+    def test_the_closing_share_of_the_trials_is_spent_on_the_lowest_prediction(self) -> None:
+        def run(**settings: Any) -> list[Assignment]:
+            search = {"algorithm": "gp", "seed": 3, "settings": settings}
+            return self.run(self.a_spec(PLANE, search=search, max_trials=20), 20, hills)[1]
+
+        plain, closing = run(closingShare=0), run(closingShare=0.25)
+        assert plain[:15] == closing[:15]
+        assert plain[15] != closing[15]
+        greedy = run(closingShare=0, acquisition="ucb", exploration=0)
+        assert closing != greedy
+        best = min(closing[:15], key=hills)
+        assert max(math.dist(best.values(), each.values()) for each in closing[15:]) < 0.2
+
     def test_exploration_and_margin_are_no_business_of_expected_improvement(self) -> None:
         assert self.proposals(1, 12, exploration=9.0, margin=9.0) == self.proposals(1, 12)
 

@@ -7,7 +7,8 @@ history alone, seldom computed anew.
 
 Beyond a few hundred trials the model knows some of them only: the best, those nearest to the best one, the latest and an
 even choice of the rest. So the time of an ask and the memory are bounded; the model is exact about the region that it
-trusts, and keeps an idea of the whole.
+trusts, and keeps an idea of the whole. The last trials of an experiment that runs one at a time are spent on the lowest
+prediction: what exploring would find could not be followed up any more.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,12 @@ from podium_contract.algorithms import GpSettings
 from podium_contract.parameters import Assignment
 from podium_suggestion.history import History, IntArray
 from podium_suggestion.ranking import ranking
-from podium_suggestion.samplers.gp.acquisition import Acquisition, make_acquisition
+from podium_suggestion.samplers.gp.acquisition import (
+    Acquisition,
+    Promise,
+    make_acquisition,
+    upper_confidence_bound,
+)
 from podium_suggestion.samplers.gp.kernel import Embedding
 from podium_suggestion.samplers.gp.landscape import Bound, Landscape, Term
 from podium_suggestion.samplers.gp.model import Fit, GaussianProcess, Hyperparameters
@@ -58,8 +64,9 @@ class _Data:
 class GpSampler:
     """Models the trials once enough can be ranked; until then a Sobol sequence lays the ground."""
 
-    def __init__(self, space: Space, settings: GpSettings, seed: int) -> None:
+    def __init__(self, space: Space, settings: GpSettings, seed: int, max_trials: int) -> None:
         self._space = space
+        self._last_exploring = max_trials - int(settings.closing_share * max_trials)
         self._settings = settings
         self._startup = SobolSampler(space, seed)
         self._embedding = Embedding(space)
@@ -73,7 +80,9 @@ class GpSampler:
             return self._startup.propose(history, number, rng)
         data = self._data(history, order, rng)
         pending = _with_assignment(history, np.setdiff1d(np.flatnonzero(history.pending), order))[-_MOST_PENDING:]
-        landscape = self._landscape(history, data, history.units[pending])
+        # Several greedy proposals at a time would be one and the same.
+        is_closing = number > self._last_exploring and not len(pending)
+        landscape = self._landscape(history, data, history.units[pending], is_closing=is_closing)
         candidates = self._search.best_first(landscape.score, landscape.slope, data.units[:_INCUMBENTS], rng)
         untried = (point for point in candidates if self._space.key(point) not in history.tried)
         return self._space.from_unit(np.nan_to_num(next(untried, candidates[0])))
@@ -93,7 +102,7 @@ class GpSampler:
 
     # --- models ------------------------------------------------------------------------------------------------
 
-    def _landscape(self, history: History, data: _Data, pending: FloatArray) -> Landscape:
+    def _landscape(self, history: History, data: _Data, pending: FloatArray, *, is_closing: bool) -> Landscape:
         known = data.take(self._selection(data, _MOST_POINTS))
         early = self._early(data)
         chosen = self._hyperparameters(0, early.units, self._outputs(early.losses))
@@ -108,10 +117,12 @@ class GpSampler:
             is_feasible[:] = True
         if is_feasible.any():
             # Believed losses count: where a trial is pending there is nothing left to gain.
-            terms.append(Term(objective, self._acquisition(float(objective.fitted[is_feasible].min()), bool(bounds))))
+            best = float(objective.fitted[is_feasible].min())
+            acquisition = _lowest_mean if is_closing else self._acquisition(best, is_bounded=bool(bounds))
+            terms.append(Term(objective, acquisition))
         return Landscape(terms)
 
-    def _acquisition(self, best: float, is_bounded: bool) -> Acquisition:
+    def _acquisition(self, best: float, *, is_bounded: bool) -> Acquisition:
         settings = self._settings
         # Only logarithms multiply with the chance of being feasible; that of EI has the same optimum.
         name = "log-ei" if is_bounded and settings.acquisition == "ei" else settings.acquisition
@@ -165,6 +176,10 @@ class GpSampler:
         rest = np.setdiff1d(np.arange(count), chosen)
         evenly = np.linspace(0, len(rest) - 1, most - len(chosen)).round().astype(np.int64)
         return np.sort(np.concatenate([chosen, rest[evenly]]))
+
+
+def _lowest_mean(mean: FloatArray, deviation: FloatArray) -> Promise:
+    return upper_confidence_bound(mean, deviation, exploration=0.0)
 
 
 def _with_assignment(history: History, rows: IntArray) -> IntArray:
