@@ -24,6 +24,8 @@ from podium_suggestion.space import FloatArray
 _LENGTH_MEAN = float(np.sqrt(2.0))
 _LENGTH_DEVIATION = float(np.sqrt(3.0))
 """Prior of log(length scale) - log(parameters) / 2 (Hvarfner et al., 2024)."""
+_FIRST_LENGTH = 0.2
+"""Where fits start, relative to the square root of the number of parameters: about the prior's mode."""
 _SIGNAL_DEVIATION = 1.0
 """Prior deviation of log(signal variance) about 0: the targets' own variance."""
 _NOISE_MEAN, _NOISE_DEVIATION = -8.0, 3.0
@@ -64,9 +66,9 @@ class Hyperparameters:
 
     @classmethod
     def typical(cls, embedding: Embedding) -> Self:
-        """Return what is assumed before any data: the priors' medians, but for shorter length scales."""
+        """Return where fits start: from length scales at the short end, which more data lengthen, seldom the reverse."""
         count = max(len(embedding.matters), 1)
-        lengths = np.full(embedding.dimension, 0.5 * np.sqrt(count))
+        lengths = np.full(embedding.dimension, _FIRST_LENGTH * np.sqrt(count))
         return cls(lengths, signal=1.0, noise=1e-3)
 
 
