@@ -183,6 +183,14 @@ class TestGp(SamplerConformance):
         ]
         assert self.best("gp", branches, loss, 20) < 1e-4
 
+    def test_finds_the_optimum_among_a_million_whole_numbers(self) -> None:
+        numbers = [an_int("n", 1, 1_000_000), an_int("m", 1, 1_000_000, scale="log")]
+
+        def loss(a: Assignment) -> float:
+            return float((a["n"] / 1e6 - 0.4321) ** 2 + (math.log10(a["m"]) / 6.0 - 0.7) ** 2)
+
+        assert self.best("gp", numbers, loss, 20) < 1e-5
+
     def test_finds_the_best_of_many_combinations_of_choices(self) -> None:
         choices = [a_choice(f"c{index}", list(range(10))) for index in range(3)]
 

@@ -1,7 +1,8 @@
 """Where an acquisition is highest: candidates over the whole space, mutations of the best, then ascent by gradient.
 
 Candidates are encoded points, so whatever conditions a space has, parameters are present exactly where they are active.
-Mutations change all kinds of parameters and may switch branches; the ascent moves the continuous ones to their optimum.
+Mutations change all kinds of parameters and may switch branches; the ascent moves the continuous ones, and lattices as
+fine as these, to their optimum.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,8 @@ _PARENTS = 8
 _STARTS = 3
 """Candidates that ascend by gradient."""
 _ASCENT_STEPS = 40
+_FINE = 50
+"""A lattice of more values ascends as if it were continuous, and ends on the nearest value."""
 _STEPS = (1e-3, 0.5)
 """The shortest and the longest mutation of an ordered coordinate, drawn on a log scale."""
 _LEAST_CELLS = 0.7
@@ -36,7 +39,9 @@ class AcquisitionSearch:
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._is_continuous = np.array([column.size is None for column in space.columns])
+        self._ascends = np.array(
+            [column.size is None or (column.is_ordered and column.size > _FINE) for column in space.columns]
+        )
         self._least_steps = np.array([_LEAST_CELLS / column.size if column.size else 0.0 for column in space.columns])
         self._is_ordered = np.array([column.is_ordered for column in space.columns])
 
@@ -72,8 +77,8 @@ class AcquisitionSearch:
         return self._space.encode(np.where(moves, changed, full))
 
     def _ascended(self, start: FloatArray, slope: ScoreWithSlope) -> FloatArray:
-        """Return the point to which active continuous parameters lead uphill, the others as they are."""
-        free = np.flatnonzero(self._is_continuous & ~np.isnan(start))
+        """Return the point to which active continuous and fine parameters lead uphill, the others as they are."""
+        free = np.flatnonzero(self._ascends & ~np.isnan(start))
         if not len(free):
             return start
         point = start.copy()
