@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,13 @@ def _hartmann(x: FloatArray) -> float:
     return -float(depths @ np.exp(-(_HARTMANN_SHAPE * (x - _HARTMANN_CENTRES) ** 2).sum(axis=1)))
 
 
+def _levy(x: FloatArray) -> float:
+    w = 1 + (x - 1) / 4
+    inner = ((w[:-1] - 1) ** 2 * (1 + 10 * np.sin(np.pi * w[:-1] + 1) ** 2)).sum()
+    last = (w[-1] - 1) ** 2 * (1 + np.sin(2 * np.pi * w[-1]) ** 2)
+    return float(np.sin(np.pi * w[0]) ** 2 + inner + last)
+
+
 def _mixed(a: Assignment) -> float:
     """Learning rate and batch size trade off, one of the choices is best, and a third of it does not matter."""
     trade_off = (np.log10(a["lr"]) + 2.5 - 0.5 * np.log2(a["batch"] / 64)) ** 2
@@ -102,6 +110,28 @@ def _conditional(a: Assignment) -> float:
     return float(branch + schedule + 0.02 * (a["depth"] - 6) ** 2)
 
 
+def _architecture(a: Assignment) -> float:
+    """Six operations in a chain, as in tables of architectures: each has a worth, and some pairs go well together."""
+    worth = {"skip": 0.6, "conv3": 0.1, "conv5": 0.2, "pool": 0.8, "zero": 1.0}
+    chain = [a[f"op{place}"] for place in range(6)]
+    single = sum((1 + 0.3 * place) * worth[op] for place, op in enumerate(chain))
+    pairs = sum(0.5 * ((left, right) == ("conv3", "skip")) - 0.4 * (left == right) for left, right in pairwise(chain))
+    return float(single - pairs)
+
+
+def _models(a: Assignment) -> float:
+    """Two models of which one has a kernel with parameters of its own: conditions of conditions."""
+    if a["model"] == "boosting":
+        rate = np.log10(a["rate"]) + 1.2 + 0.4 * np.log2(a["trees"] / 100)
+        return float(0.25 + rate**2 + 0.03 * (a["leaves"] - 12) ** 2 / 4)
+    cost = (np.log10(a["cost"]) - 1) ** 2
+    if a["kernel"] == "linear":
+        return float(0.7 + 0.3 * cost)
+    bend = 2 * (np.log10(a["width"]) + 2 + 0.5 * (np.log10(a["cost"]) - 1)) ** 2
+    degree = 0.2 * abs(a["degree"] - 3) if a["kernel"] == "poly" else 0.15
+    return float(degree + 0.3 * cost + bend)
+
+
 _RATE = {"name": "lr", "type": "float", "min": 1e-5, "max": 1.0, "scale": "log"}
 _MIXED = [
     _RATE,
@@ -122,6 +152,20 @@ _CONDITIONAL = [
     {"name": "schedule", "type": "categorical", "values": ["constant", "cosine"]},
     {"name": "warmup", "type": "float", "min": 0.0, "max": 1.0, "when": {"schedule": ["cosine"]}},
 ]
+_OPERATIONS = ["skip", "conv3", "conv5", "pool", "zero"]
+_ARCHITECTURE = [{"name": f"op{place}", "type": "categorical", "values": _OPERATIONS} for place in range(6)]
+_BOOSTING, _SVM = {"model": ["boosting"]}, {"model": ["svm"]}
+_BENT = {"kernel": ["rbf", "poly"]}
+_MODELS = [
+    {"name": "model", "type": "categorical", "values": ["boosting", "svm"]},
+    {"name": "rate", "type": "float", "min": 1e-3, "max": 1.0, "scale": "log", "when": _BOOSTING},
+    {"name": "trees", "type": "int", "min": 10, "max": 1000, "scale": "log", "when": _BOOSTING},
+    {"name": "leaves", "type": "int", "min": 2, "max": 64, "scale": "log", "when": _BOOSTING},
+    {"name": "cost", "type": "float", "min": 1e-3, "max": 1e3, "scale": "log", "when": _SVM},
+    {"name": "kernel", "type": "categorical", "values": ["linear", "rbf", "poly"], "when": _SVM},
+    {"name": "width", "type": "float", "min": 1e-5, "max": 1.0, "scale": "log", "when": _BENT},
+    {"name": "degree", "type": "int", "min": 2, "max": 6, "when": {"kernel": ["poly"]}},
+]
 
 TOYS = (
     _toy("sphere 5d", _box(5, -4, 6), _vector(_sphere)),
@@ -131,4 +175,10 @@ TOYS = (
     _toy("hartmann 6d", _box(6, 0, 1), _vector(_hartmann), -3.322368011415513),
     _toy("mixed 8d", _MIXED, _mixed),
     _toy("conditional 7d", _CONDITIONAL, _conditional),
+    # Nothing was tuned on those below.
+    _toy("levy 4d", _box(4, -10, 10), _vector(_levy)),
+    _toy("rosenbrock 3d", _box(3, -2, 2), _vector(_rosenbrock)),
+    _toy("ackley 3d", _box(3, -15, 25), _vector(_ackley)),
+    _toy("nested 8d", _MODELS, _models),
+    _toy("categorical 6d", _ARCHITECTURE, _architecture, 1.53),
 )
