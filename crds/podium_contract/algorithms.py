@@ -18,6 +18,10 @@ class NoSettings(Model):
 # --- samplers: what to try ------------------------------------------------------------------------------------
 
 
+Share = Annotated[Finite, Field(ge=0, le=1)]
+"""A part of a whole that a user writes: between 0 and 1, both included."""
+
+
 class _Search(Model):
     seed: Annotated[StrictInt, Field(ge=0, le=2**53)] = 0
     """Same seed, same manifest, same results: the same decisions (exactly so with parallelism 1)."""
@@ -91,8 +95,118 @@ class GpSearch(_Search):
     settings: GpSettings = GpSettings()
 
 
-Search = Annotated[GridSearch | RandomSearch | SobolSearch | TpeSearch | GpSearch, Field(discriminator="algorithm")]
-SEARCHES: tuple[type[_Search], ...] = (GridSearch, RandomSearch, SobolSearch, TpeSearch, GpSearch)
+class ForestSettings(Model):
+    startup_trials: Count = 6
+    """Trials placed by a Sobol sequence before the model takes over."""
+    trees: Annotated[StrictInt, Field(ge=2, le=1000)] = 24
+    """Trees of the forest; they disagree where little is known, and more of them say so more smoothly."""
+    random_share: Share = 0.05
+    """How many of the trials are drawn at random instead, lest the model never learns where it is wrong."""
+
+
+class ForestSearch(_Search):
+    """Random-forest surrogate with expected improvement, for any space (SMAC: Hutter et al., 2011)."""
+
+    algorithm: Literal["forest"]
+    settings: ForestSettings = ForestSettings()
+
+
+Population = Annotated[StrictInt, Field(ge=4, le=10_000)]
+Step = Annotated[Finite, Field(gt=0, le=1)]
+"""A distance on the unit cube, whose sides are the parameters' ranges on their scales."""
+
+
+class CmaesSettings(Model):
+    startup_trials: Count = 10
+    """Trials placed by a Sobol sequence, the best of which are where the search begins."""
+    population: Population | None = None
+    """Trials of one generation; absent: 4 + 3 ln(parameters), rounded down."""
+    initial_step: Step = 0.15
+    """Standard deviation of the first generation, relative to the parameters' ranges."""
+    restarts: Literal["bipop", "ipop", "none"] = "bipop"
+    """What follows convergence: generations twice as large (ipop), those and small local ones in turns (bipop), or none."""
+
+
+class CmaesSearch(_Search):
+    """CMA-ES with restarts, for ordered parameters that are always active (Hansen, 2016)."""
+
+    algorithm: Literal["cmaes"]
+    settings: CmaesSettings = CmaesSettings()
+
+
+class EvolutionSettings(Model):
+    startup_trials: Count = 10
+    """Trials placed by a Sobol sequence before the model takes over; differential: a whole population at least."""
+    variant: Literal["regularised", "differential"] = "regularised"
+    """regularised: the oldest dies (Real et al., 2019); differential: steps between members (Storn and Price, 1997)."""
+    population: Population | None = None
+    """Trials that are alive; absent: 20 (regularised), or 2 per parameter between 8 and 20 (differential)."""
+    sample_size: Count = 10
+    """regularised: of so many drawn members the best becomes the parent; more is greedier."""
+    differential_weight: Annotated[Finite, Field(gt=0, le=2)] = 0.6
+    """differential: length of a step relative to the distance between two members."""
+    crossover_rate: Share = 0.8
+    """differential: how many parameters take the step; the others are the parent's."""
+
+
+class EvolutionSearch(_Search):
+    """Evolution, for any space: good trials have children, each with a small change (Real et al., 2019)."""
+
+    algorithm: Literal["evolution"]
+    settings: EvolutionSettings = EvolutionSettings()
+
+
+class FrugalSettings(Model):
+    initial_step: Step = 0.25
+    """Length of the first steps, relative to the parameters' ranges."""
+    global_share: Share = 0.2
+    """How many of the trials a TPE proposes within what has proved affordable (blended search); 0 is local search alone."""
+
+
+class FrugalSearch(_Search):
+    """Cost-frugal search: small steps from a cheap start, the parameters' defaults (CFO, BlendSearch: Wu et al., 2021)."""
+
+    algorithm: Literal["frugal"]
+    settings: FrugalSettings = FrugalSettings()
+
+
+class AutoSettings(Model):
+    closing_share: Share = 0.2
+    """The last part of `maxTrials`, in which every other trial is a small step from the best ones."""
+
+
+class AutoSearch(_Search):
+    """Chooses and mixes samplers by the space, the budget, the parallelism and the results, and tells why."""
+
+    algorithm: Literal["auto"]
+    settings: AutoSettings = AutoSettings()
+
+
+Search = Annotated[
+    AutoSearch
+    | GridSearch
+    | RandomSearch
+    | SobolSearch
+    | TpeSearch
+    | GpSearch
+    | ForestSearch
+    | CmaesSearch
+    | EvolutionSearch
+    | FrugalSearch,
+    Field(discriminator="algorithm"),
+]
+SEARCHES: tuple[type[_Search], ...] = (
+    AutoSearch,
+    GridSearch,
+    RandomSearch,
+    SobolSearch,
+    TpeSearch,
+    GpSearch,
+    ForestSearch,
+    CmaesSearch,
+    EvolutionSearch,
+    FrugalSearch,
+)
 
 
 # --- schedulers: how much to spend on it ----------------------------------------------------------------------

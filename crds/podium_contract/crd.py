@@ -140,6 +140,11 @@ SPEC_RULES = [
         "a scheduler ranks trials by one objective; remove the scheduler or turn objectives into constraints",
         "scheduler.algorithm",
     ),
+    _rule(
+        "!has(self.search) || self.search.algorithm != 'cmaes' || self.parameters.all(p, p.type != 'categorical')",
+        "cmaes searches float, int and ordinal parameters that are always active; choose auto, evolution or forest",
+        "search.algorithm",
+    ),
     *(
         _rule(
             f"!has(self.trial.metrics) || !has(self.trial.metrics.series) || !has(self.{field})"

@@ -14,11 +14,18 @@ from pydantic import (
     model_validator,
 )
 
-from podium_contract.algorithms import NoScheduler, Scheduler, Search, TpeSearch
+from podium_contract.algorithms import CmaesSearch, NoScheduler, Scheduler, Search, TpeSearch
 from podium_contract.conditions import Condition
 from podium_contract.model import MAX_COUNT, Count, FieldError, Finite, Model, Number, OpenModel
 from podium_contract.names import API_VERSION, DNS_LABEL, experiment_key
-from podium_contract.parameters import FloatParameter, IntParameter, Parameter, Range, in_dependency_order
+from podium_contract.parameters import (
+    CategoricalParameter,
+    FloatParameter,
+    IntParameter,
+    Parameter,
+    Range,
+    in_dependency_order,
+)
 from podium_contract.template import check_template, container_index, placeholders_of, trial_container
 
 METRIC_NAME = r"^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$"
@@ -268,6 +275,8 @@ class ExperimentSpec(Model):
                 f"a scheduler ranks trials by one objective, got {len(self.objectives)} with "
                 f"{self.scheduler.algorithm}; remove the scheduler or turn objectives into constraints",
             )
+        if isinstance(self.search, CmaesSearch):
+            _check_ordered(self.parameters)
         if isinstance(self.trial.metrics, PrometheusMetrics):
             for metric in self.metric_names:
                 if metric not in self.trial.metrics.series:
@@ -447,6 +456,19 @@ def _check_condition(path: str, parent: Parameter, condition: Range | list[JsonV
             raise FieldError(
                 f"{path}[{index}]",
                 f"a condition lists values of its parent, got {json.dumps(value)}; choose values that it can take",
+            )
+
+
+def _check_ordered(parameters: list[Parameter]) -> None:
+    for parameter in parameters:
+        fault = (
+            "categorical" if isinstance(parameter, CategoricalParameter) else "conditional" if parameter.when else None
+        )
+        if fault is not None:
+            raise FieldError(
+                ".search.algorithm",
+                f"cmaes searches float, int and ordinal parameters that are always active, got {fault} "
+                f"'{parameter.name}'; choose auto, evolution or forest",
             )
 
 

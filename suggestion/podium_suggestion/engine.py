@@ -16,7 +16,7 @@ from podium_contract.wire import Advice, AdviceRequest, Assignment, Stop, TrialF
 from podium_suggestion.history import TrialHistory
 from podium_suggestion.ledger import Entries, Ledger
 from podium_suggestion.samplers import make_sampler
-from podium_suggestion.samplers.base import Exhausted, Sampler, trial_rng
+from podium_suggestion.samplers.base import Exhausted, Sampler, suggest, trial_rng
 from podium_suggestion.schedulers import make_scheduler
 from podium_suggestion.schedulers.base import Scheduler
 from podium_suggestion.standings import reaches_targets, standings
@@ -255,11 +255,12 @@ class Desk:
         """Make the next trial, or find out that the search has none left."""
         ledger, number = self.ledger, self.ledger.next_number
         search = ledger.spec.search
-        proposal = self._sampler.propose(ledger.history, number, trial_rng(search.seed, number))
+        proposal = suggest(self._sampler, ledger.history, number, trial_rng(search.seed, number))
         if isinstance(proposal, Exhausted):
             self._exhausted = proposal.reason
             return
-        ledger.assign(proposal, self._scheduler.start(ledger.history, number), f"proposed by {search.algorithm}")
+        origin = f"proposed by {search.algorithm}" + (f": {proposal.origin}" if proposal.origin else "")
+        ledger.assign(proposal.assignment, self._scheduler.start(ledger.history, number), origin)
 
     def _dismiss(self) -> None:
         """Stop resting trials that can never be promoted any more."""

@@ -24,16 +24,18 @@ _MOST_LEVELS = 8
 two are taken."""
 
 
-def ranking(history: History, places: int | None = None) -> IntArray:
+def ranking(history: History, places: int | None = None, among: IntArray | None = None) -> IntArray:
     """Return the rows of the trials that can be ranked, best first, shape (k,); ties in order of numbers.
 
     With `places`, only so many of the first places are sure to be right, which spares work with several objectives.
+    With `among`, only those rows are ranked, ascending ones, as if there were no others.
     Left out are failed trials, those without a finite loss, and those still on their way to their first level.
     """
+    rows = np.arange(history.rows) if among is None else among
     if len(history.objectives) == 1:
-        order = _by_levels(history)
+        order = rows[_by_levels(history, rows)]
         return order[np.argsort(history.violations[order], kind="stable")]
-    rows = np.flatnonzero(history.usable)
+    rows = rows[history.usable[rows]]
     is_feasible = history.violations[rows] == 0.0
     feasible, others = rows[is_feasible], rows[~is_feasible]
     best = feasible[_by_fronts(history.loss[feasible], places)]
@@ -50,17 +52,19 @@ def levels(history: History) -> list[int]:
     return [lowest, *(2**power for power in range(lowest.bit_length(), highest.bit_length()))]
 
 
-def _by_levels(history: History) -> IntArray:
-    is_finished = history.in_phase(Phase.SUCCEEDED)
+def _by_levels(history: History, rows: IntArray) -> IntArray:
+    """Return the positions among `rows`, best first, of those that can be ranked, shape (k,)."""
+    is_finished, failed = history.in_phase(Phase.SUCCEEDED)[rows], history.failed[rows]
+    at_levels = (history.at(level)[rows] for level in levels(history))
     order = np.empty(0, dtype=np.int64)
-    for losses in (*map(history.at, levels(history)), np.where(is_finished, history.loss[:, 0], np.nan)):
-        contends = np.isfinite(losses) & ~history.failed
-        is_placed = np.zeros(history.rows, dtype=np.bool_)
+    for losses in (*at_levels, np.where(is_finished, history.loss[rows, 0], np.nan)):
+        contends = np.isfinite(losses) & ~failed
+        is_placed = np.zeros(len(rows), dtype=np.bool_)
         is_placed[order] = True
         order = np.concatenate([order, np.flatnonzero(contends & ~is_placed)])
-        places = np.flatnonzero(contends[order])
-        contenders = order[places]
-        order[places] = contenders[np.argsort(losses[contenders], kind="stable")]
+        positions = np.flatnonzero(contends[order])
+        contenders = order[positions]
+        order[positions] = contenders[np.argsort(losses[contenders], kind="stable")]
     return order
 
 

@@ -340,6 +340,26 @@ def _objectives() -> list[Malformed]:
             constraints=[{"metric": "ms", "min": 2, "max": 1}],
         ),
         a_fault(
+            "cmaes over a choice",
+            "spec.search.algorithm",
+            "always active",
+            "categorical 'optimizer'",
+            "choose auto",
+            parameters=[a_float(), a_choice()],
+            search={"algorithm": "cmaes"},
+        ),
+        local(
+            a_fault(
+                "cmaes over a condition",
+                "spec.search.algorithm",
+                "always active",
+                "conditional 'lr'",
+                "choose auto",
+                parameters=[an_int(), a_float(when={"depth": {"min": 2}})],
+                search={"algorithm": "cmaes"},
+            )
+        ),
+        a_fault(
             "several objectives with a scheduler",
             "spec.scheduler.algorithm",
             "one objective",

@@ -60,7 +60,18 @@ def test_examples_are_valid(example: Path, tmp_path: Path) -> None:
 
 def test_algorithms_lists_every_setting_with_its_default(tmp_path: Path) -> None:
     catalogue = json.loads(podium("algorithms", "--output", "json", folder=tmp_path).stdout)
-    assert [entry["algorithm"] for entry in catalogue["search"]] == ["grid", "random", "sobol", "tpe", "gp"]
+    assert [entry["algorithm"] for entry in catalogue["search"]] == [
+        "auto",
+        "grid",
+        "random",
+        "sobol",
+        "tpe",
+        "gp",
+        "forest",
+        "cmaes",
+        "evolution",
+        "frugal",
+    ]
     assert [entry["algorithm"] for entry in catalogue["scheduler"]] == ["none", "median", "halving", "asha"]
     fields = [field for kind in catalogue.values() for entry in kind for field in entry["fields"]]
     assert all(field["meaning"] for field in fields)

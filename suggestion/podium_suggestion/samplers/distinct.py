@@ -4,7 +4,7 @@ import numpy as np
 
 from podium_contract.parameters import Assignment, default_assignment
 from podium_suggestion.history import History
-from podium_suggestion.samplers.base import Exhausted, Sampler
+from podium_suggestion.samplers.base import Exhausted, Explaining, Proposal, Sampler, suggest
 from podium_suggestion.samplers.combinations import all_configurations
 from podium_suggestion.space import Space
 
@@ -12,20 +12,20 @@ _DRAWS = 32
 """Uniform draws before the untried configurations are looked through one by one."""
 
 
-class DefaultsFirst:
+class DefaultsFirst(Explaining):
     """Tries the default configuration as trial 1, where every active parameter has a default."""
 
     def __init__(self, space: Space, sampler: Sampler) -> None:
         self._defaults = default_assignment(space.parameters)
         self._sampler = sampler
 
-    def propose(self, history: History, number: int, rng: np.random.Generator) -> Assignment | Exhausted:
+    def suggest(self, history: History, number: int, rng: np.random.Generator) -> Proposal | Exhausted:
         if number == 1 and self._defaults is not None:
-            return self._defaults
-        return self._sampler.propose(history, number, rng)
+            return Proposal(self._defaults, "the parameters' defaults")
+        return suggest(self._sampler, history, number, rng)
 
 
-class Distinct:
+class Distinct(Explaining):
     """Proposes no configuration that has been tried, and ends when a finite space has none left.
 
     Where the sampler itself repeats one, a uniform draw from what is left takes its place. Only in a space of which a
@@ -37,14 +37,14 @@ class Distinct:
         self._sampler = sampler
         self._all = all_configurations(space)
 
-    def propose(self, history: History, number: int, rng: np.random.Generator) -> Assignment | Exhausted:
+    def suggest(self, history: History, number: int, rng: np.random.Generator) -> Proposal | Exhausted:
         if self._all is not None and len(history.tried) >= self._all.size:
             return Exhausted(f"all {self._all.size} configurations of the space have been tried")
-        proposal = self._sampler.propose(history, number, rng)
-        if isinstance(proposal, Exhausted) or not self._is_tried(history, proposal):
+        proposal = suggest(self._sampler, history, number, rng)
+        if isinstance(proposal, Exhausted) or not self._is_tried(history, proposal.assignment):
             return proposal
         untried = self._untried(history, rng)
-        return proposal if untried is None else untried
+        return proposal if untried is None else Proposal(untried, "drawn at random, as its own choice had been tried")
 
     def _untried(self, history: History, rng: np.random.Generator) -> Assignment | None:
         for _ in range(_DRAWS):

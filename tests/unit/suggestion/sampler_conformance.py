@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 
-from builders.experiments import a_choice, a_float, a_search, an_experiment_spec, an_int, an_ordinal
+from builders.experiments import a_choice, a_float, a_scheduler, a_search, an_experiment_spec, an_int, an_ordinal
 from podium_contract.experiment import ExperimentSpec
 from podium_contract.lifecycle import Phase
 from podium_contract.parameters import Assignment, assignment_faults
@@ -29,6 +30,7 @@ CONDITIONAL = [
     a_float("momentum", 0.0, 0.99, "linear", when={"optimizer": ["sgd"]}),
     a_choice("nesterov", [True, False], when={"optimizer": ["sgd"], "layers": {"min": 2}}),
 ]
+ORDERED = [parameter for parameter in CONDITIONAL if parameter["type"] != "categorical" and "when" not in parameter]
 PLANE = [a_float("x", 0.0, 1.0, "linear"), a_float("y", 0.0, 1.0, "linear")]
 
 
@@ -47,6 +49,17 @@ class SamplerConformance:
     settings: ClassVar[dict[str, Any]] = {}
     is_finite: ClassVar[bool] = False
     """Whether it ends by itself on a continuous space."""
+    has_choices: ClassVar[bool] = True
+    """Whether it takes categorical and conditional parameters."""
+
+    @property
+    def space(self) -> list[Any]:
+        """The richest space that it takes."""
+        return CONDITIONAL if self.has_choices else ORDERED
+
+    def a_few(self, name: str, values: list[str]) -> dict[str, Any]:
+        """A parameter of a few values."""
+        return a_choice(name, values) if self.has_choices else an_ordinal(name, values)
 
     def a_spec(self, parameters: list[Any], seed: int = 0, **spec: Any) -> ExperimentSpec:
         search = a_search(self.algorithm, seed=seed, **self.settings)
@@ -77,18 +90,18 @@ class SamplerConformance:
     # --- the tests
 
     def test_proposals_stay_in_the_space_with_its_conditions(self) -> None:
-        spec = self.a_spec(CONDITIONAL, max_trials=40)
+        spec = self.a_spec(self.space, max_trials=40)
         _, proposed = self.run(spec, 40, by_lr)
         assert len(proposed) == 40
         for assignment in proposed:
             assert assignment_faults(spec.parameters, assignment) == []
 
     def test_same_seed_gives_the_same_proposals(self) -> None:
-        first = self.run(self.a_spec(CONDITIONAL, seed=4), 25, by_lr)[1]
-        assert self.run(self.a_spec(CONDITIONAL, seed=4), 25, by_lr)[1] == first
+        first = self.run(self.a_spec(self.space, seed=4), 25, by_lr)[1]
+        assert self.run(self.a_spec(self.space, seed=4), 25, by_lr)[1] == first
 
     def test_order_in_which_facts_arrived_is_irrelevant(self) -> None:
-        spec = self.a_spec(CONDITIONAL)
+        spec = self.a_spec(self.space)
         history, _ = self.run(spec, 20, by_lr)
         shuffled = History(history.space, spec.objectives)
         trials = list(history.trials.values())
@@ -125,7 +138,7 @@ class SamplerConformance:
         assert len(set(batch)) == len(batch)
 
     def test_finite_space_is_tried_once_through_and_then_exhausted_with_a_reason(self) -> None:
-        spec = self.a_spec([a_choice("c", ["a", "b", "c"]), an_int("n", 1, 4)])
+        spec = self.a_spec([self.a_few("c", ["a", "b", "c"]), an_int("n", 1, 4)])
         history, proposed = self.run(spec, 100, lambda assignment: assignment["n"])
         assert len(proposed) == 12
         assert len({(assignment["c"], assignment["n"]) for assignment in proposed}) == 12
@@ -135,7 +148,7 @@ class SamplerConformance:
 
     def test_one_parameter_and_one_value_are_enough(self) -> None:
         _, proposed = self.run(
-            self.a_spec([a_choice("only", ["one"]), a_float("x", 0.0, 1.0, "linear")]), 15, lambda _: 1.0
+            self.a_spec([self.a_few("only", ["one"]), a_float("x", 0.0, 1.0, "linear")]), 15, lambda _: 1.0
         )
         assert {assignment["only"] for assignment in proposed} == {"one"}
 
@@ -148,6 +161,41 @@ class SamplerConformance:
             metrics = {"loss": bowl(assignment), "speed": assignment["x"], "size": assignment["y"]}
             self.finish(history, number, assignment, metrics)
         assert len(history.trials) == 30
+
+    def test_space_without_continuous_parameters_is_searched(self) -> None:
+        parameters = [self.a_few("c", ["a", "b", "c"]), self.a_few("d", ["a", "b", "c", "d"]), an_int("n", 1, 20)]
+        history, proposed = self.run(self.a_spec(parameters), 60, lambda a: a["n"] + (a["c"] != "b"))
+        assert len(proposed) == len(history.tried) == 60
+
+    def test_space_of_one_configuration_is_tried_once(self) -> None:
+        spec = self.a_spec([self.a_few("only", ["one"])])
+        history, proposed = self.run(spec, 3, lambda _: 1.0)
+        assert proposed == [{"only": "one"}]
+        assert isinstance(self.propose(history, spec, 2), Exhausted)
+
+    def test_experiment_of_one_trial_is_served(self) -> None:
+        assert len(self.run(self.a_spec(self.space, max_trials=1), 1, by_lr)[1]) == 1
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.5], ids=str)
+    def test_losses_that_are_all_alike_or_none_at_all_are_survived(self, value: float) -> None:
+        spec = self.a_spec(self.space, max_trials=30)
+        _, proposed = self.run(spec, 30, lambda _: value)
+        assert all(assignment_faults(spec.parameters, assignment) == [] for assignment in proposed)
+
+    def test_trials_that_rest_at_a_schedulers_rungs_are_learnt_from(self) -> None:
+        spec = self.a_spec(PLANE, scheduler=a_scheduler("asha", 1, 9))
+        history = History(Space(spec.parameters), spec.objectives)
+        for number in range(1, 31):
+            assignment = self.as_assignment(self.propose(history, spec, number))
+            history.add(TrialHistory(number=number, assignment=assignment, target=3 if number % 3 else 9))
+            for step in (1, 3, 9)[: 2 if number % 3 else 3]:
+                history.observe(
+                    number, Observation(attempt=1, step=step, metrics={"loss": bowl(assignment) + 1 / step})
+                )
+            history.settle(number, Phase.PAUSED if number % 3 else Phase.SUCCEEDED)
+        assert self.as_assignment(self.propose(history, spec, 31)) not in [
+            t.assignment for t in history.trials.values()
+        ]
 
     def as_assignment(self, proposal: Assignment | Exhausted) -> Assignment:
         assert not isinstance(proposal, Exhausted), proposal

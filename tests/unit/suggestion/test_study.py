@@ -59,7 +59,8 @@ def run(study: Study) -> list[int]:
 )
 def test_every_search_works_with_every_scheduler(search: str, scheduler: str) -> None:
     wanted = {"algorithm": "none", "max": 9} if scheduler == "none" else a_scheduler(scheduler, 1, 9)
-    study = a_study(search=search, scheduler=wanted, max_trials=16)
+    spaces = {"parameters": [a_float()]} if search == "cmaes" else {}
+    study = a_study(search=search, scheduler=wanted, max_trials=16, **spaces)
     numbers = run(study)
     records = study.records()
     assert sorted(set(numbers)) == list(range(1, 17))

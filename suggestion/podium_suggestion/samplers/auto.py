@@ -1,0 +1,166 @@
+"""Chooses who proposes each trial, by the space, the budget, the parallelism and the results so far, and says why.
+
+An experiment has a leader, which `leader` picks from what is known beforehand, and a second with another view of
+things, which has a turn now and then, and every other one while the leader finds nothing better. The last part of the budget
+goes partly into small steps from the best trials: models place a trial well, but rarely at the very bottom of a valley.
+
+To add a sampler, name it in `SAMPLERS` and say in `leader` or `second` when it is the one to ask.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from podium_contract.algorithms import AutoSettings, CmaesSettings, ForestSettings, TpeSettings
+from podium_contract.parameters import Assignment
+from podium_suggestion.history import History
+from podium_suggestion.ranking import ranking
+from podium_suggestion.samplers.base import Exhausted, Explaining, Proposal, Sampler, suggest
+from podium_suggestion.samplers.cmaes import CmaesSampler
+from podium_suggestion.samplers.forest import ForestSampler
+from podium_suggestion.samplers.moves import neighbours
+from podium_suggestion.samplers.sobol import SobolSampler
+from podium_suggestion.samplers.tpe import TpeSampler
+from podium_suggestion.space import Space
+
+_OPENING = 6
+"""Results that a Sobol sequence gathers before any model is asked."""
+_SECOND_EVERY = 4
+"""The second has every so manieth trial."""
+_LONG_PER_PARAMETER = 100
+"""Trials per parameter from which a budget is long enough for CMA-ES, which needs few assumptions but many trials."""
+_MANY_TRIALS = 2_000
+"""Budget from which a forest, which learns from a part of so many trials, is no longer the better model."""
+_PATIENCE = 0.15
+"""Share of the budget without a better trial after which the leader shares with the second."""
+_LEAST_PATIENCE = 8
+_MOST_PLACES = 200
+"""Places of the ranking that must be right with several objectives."""
+
+
+class Closing:
+    """Proposes small steps from the best trials."""
+
+    _BEST = 3
+    _NARROWEST, _WIDEST = 0.003, 0.1
+    """A step's length is drawn between these, evenly by orders of magnitude."""
+    _ATTEMPTS = 16
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+
+    def propose(self, history: History, number: int, rng: np.random.Generator) -> Assignment:  # noqa: ARG002
+        best = ranking(history, places=_MOST_PLACES)[: self._BEST]
+        parent = history.units[best[min(rng.geometric(0.6), len(best)) - 1]]
+        width = float(np.exp(rng.uniform(np.log(self._NARROWEST), np.log(self._WIDEST))))
+        steps = neighbours(self._space, np.tile(parent, (self._ATTEMPTS, 1)), rng, width, changes=2.0)
+        untried = (step for step in steps if self._space.key(step) not in history.tried)
+        return self._space.from_unit(next(untried, steps[0]))
+
+
+SAMPLERS: Mapping[str, Callable[[Space, int], Sampler]] = {
+    "sobol": SobolSampler,
+    "tpe": lambda space, seed: TpeSampler(space, TpeSettings(), seed),
+    "forest": lambda space, seed: ForestSampler(space, ForestSettings(), seed),
+    "cmaes": lambda space, seed: CmaesSampler(space, CmaesSettings(), seed),
+    "a small step": lambda space, _: Closing(space),
+}
+"""Whom auto may ask, by the name under which it says so."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Who proposes a trial."""
+
+    sampler: str
+    why: str
+    """A clause for a person, with the numbers that decided."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is known of an experiment beforehand, the space apart."""
+
+    trials: int
+    parallelism: int
+
+
+def leader(space: Space, budget: Budget) -> Choice:
+    """Return who proposes most trials of an experiment."""
+    if is_ordered(space) and budget.trials >= _LONG_PER_PARAMETER * space.dimension:
+        return Choice("cmaes", f"{budget.trials} trials are many for {_all(space)}")
+    if budget.trials > _MANY_TRIALS:
+        return Choice("tpe", f"{budget.trials} trials are more than a forest learns from")
+    return Choice("forest", f"{budget.trials} trials are few for {_all(space)}")
+
+
+def second(leading: str) -> str:
+    """Return who has the leader's turn now and then."""
+    return "forest" if leading == "tpe" else "tpe"
+
+
+def is_ordered(space: Space) -> bool:
+    """Whether distances mean something along every parameter, and each is always active."""
+    return not space.is_conditional and all(column.is_ordered for column in space.columns)
+
+
+class AutoSampler(Explaining):
+    """Asks for each trial the sampler that is to propose it."""
+
+    def __init__(self, space: Space, settings: AutoSettings, budget: Budget, seed: int) -> None:
+        self._space = space
+        self._settings = settings
+        self._budget = budget
+        self._seed = seed
+        self._samplers: dict[str, Sampler] = {}
+
+    def suggest(self, history: History, number: int, rng: np.random.Generator) -> Proposal | Exhausted:
+        choice = self.choice(history, number)
+        proposal = suggest(self._sampler(choice.sampler), history, number, rng)
+        return (
+            proposal
+            if isinstance(proposal, Exhausted)
+            else Proposal(proposal.assignment, f"{choice.sampler}, {choice.why}")
+        )
+
+    def choice(self, history: History, number: int) -> Choice:
+        """Return who is to propose trial `number`."""
+        results = int(history.usable.sum())
+        if results < _OPENING:
+            return Choice("sobol", f"as {results} of the first {_OPENING} results are in")
+        if number > self._closing_from and number % 2:
+            return Choice(
+                "a small step", f"as trial {number} is among the last {self._budget.trials - self._closing_from}"
+            )
+        leading = leader(self._space, self._budget)
+        other = second(leading.sampler)
+        since = _trials_since_the_best(history)
+        if since > max(_LEAST_PATIENCE, _PATIENCE * self._budget.trials) and number // 2 % 2:
+            return Choice(other, f"as {leading.sampler} has found nothing better for {since} trials")
+        if number % _SECOND_EVERY == 0:
+            return Choice(other, f"as a second view beside {leading.sampler}")
+        return Choice(leading.sampler, f"as {leading.why}")
+
+    @cached_property
+    def _closing_from(self) -> int:
+        """Number of the last trial before the closing part."""
+        trials = self._budget.trials
+        return trials - int(self._settings.closing_share * trials)
+
+    def _sampler(self, name: str) -> Sampler:
+        if name not in self._samplers:
+            self._samplers[name] = SAMPLERS[name](self._space, self._seed)
+        return self._samplers[name]
+
+
+def _all(space: Space) -> str:
+    kinds = "conditional" if space.is_conditional else "ordered" if is_ordered(space) else "mixed"
+    return f"{space.dimension} {kinds} parameter{'s' if space.dimension > 1 else ''}"
+
+
+def _trials_since_the_best(history: History) -> int:
+    """Return how many trials have ended whose numbers are above the best one's."""
+    order = ranking(history, places=1)
+    return int(history.decided[order[0] + 1 :].sum()) if len(order) else 0

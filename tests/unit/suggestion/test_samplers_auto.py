@@ -1,0 +1,114 @@
+"""Auto: conformance, whom it asks in which experiment and at which stage, and the reasons it gives."""
+
+from typing import Any
+
+import pytest
+
+from builders.experiments import a_choice, a_float, an_int
+from builders.spaces import a_history, a_space, with_trial
+from podium_contract.algorithms import AutoSettings
+from podium_contract.parameters import Assignment
+from podium_suggestion.history import History
+from podium_suggestion.samplers import make_sampler, trial_rng
+from podium_suggestion.samplers.auto import SAMPLERS, AutoSampler, Budget, Choice, leader, second
+from podium_suggestion.samplers.base import Proposal, suggest
+from podium_suggestion.space import Space
+from unit.suggestion.sampler_conformance import CONDITIONAL, PLANE, SamplerConformance, bowl, by_lr, median_best
+
+BOX = [a_float(f"x{index}", 0.0, 1.0, "linear") for index in range(5)]
+MIXED = [*PLANE, a_choice("c", ["a", "b"])]
+
+
+class TestAuto(SamplerConformance):
+    algorithm = "auto"
+
+    def proposals(self, algorithm: str, parameters: list[Any], loss: Any, seed: int, trials: int) -> list[Assignment]:
+        spec = self.a_spec(parameters, search={"algorithm": algorithm, "seed": seed}, max_trials=trials)
+        return self.run(spec, trials, loss)[1]
+
+    @pytest.mark.parametrize(
+        ("parameters", "loss"), [(PLANE, bowl), (CONDITIONAL, by_lr)], ids=["plane", "conditional"]
+    )
+    def test_beats_random_search(self, parameters: list[Any], loss: Any) -> None:
+        def best(algorithm: str) -> float:
+            return median_best(lambda seed: self.proposals(algorithm, parameters, loss, seed, 30), loss, 5)
+
+        assert best("auto") < 0.6 * best("random")
+
+    def test_closing_share_is_how_much_of_the_budget_is_small_steps(self) -> None:
+        for share in (0.0, 0.5):
+            spec = self.a_spec(PLANE, search={"algorithm": "auto", "settings": {"closingShare": share}}, max_trials=40)
+            history, _ = self.run(spec, 40, bowl)
+            chooser = AutoSampler(history.space, AutoSettings(closing_share=share), Budget(40, 1), 0)
+            asked = [chooser.choice(history, number).sampler for number in range(1, 41)]
+            assert asked.count("a small step") == int(share * 40) / 2
+
+    def test_every_origin_says_who_and_why(self) -> None:
+        spec = self.a_spec(PLANE, max_trials=30)
+        history, sampler = History(Space(spec.parameters), spec.objectives), None
+        sampler = make_sampler(spec, history.space)
+        origins = []
+        for number in range(1, 31):
+            proposal = suggest(sampler, history, number, trial_rng(0, number))
+            assert isinstance(proposal, Proposal)
+            origins.append(proposal.origin)
+            self.finish(history, number, proposal.assignment, {"loss": bowl(proposal.assignment)})
+        assert origins[0] == "sobol, as 0 of the first 6 results are in"
+        assert all(any(origin.startswith(f"{name}, as ") for name in SAMPLERS) for origin in origins)
+
+    def test_defaults_are_told_as_such(self) -> None:
+        parameters = [a_float("x", 0.0, 1.0, "linear", default=0.5), a_float("y", 0.0, 1.0, "linear", default=0.5)]
+        spec = self.a_spec(parameters)
+        history = History(Space(spec.parameters), spec.objectives)
+        assert suggest(make_sampler(spec, history.space), history, 1, trial_rng(0, 1)) == Proposal(
+            {"x": 0.5, "y": 0.5}, "the parameters' defaults"
+        )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "trials", "leads", "because"),
+    [
+        (BOX, 100, "forest", "100 trials are few for 5 ordered parameters"),
+        (BOX, 500, "cmaes", "500 trials are many for 5 ordered parameters"),
+        (MIXED, 500, "forest", "500 trials are few for 3 mixed parameters"),
+        (CONDITIONAL, 1000, "forest", "1000 trials are few for 9 conditional parameters"),
+        (MIXED, 5000, "tpe", "5000 trials are more than a forest learns from"),
+    ],
+    ids=["short", "long", "mixed", "conditional", "huge"],
+)
+def test_leader_depends_on_space_and_budget(parameters: list[Any], trials: int, leads: str, because: str) -> None:
+    assert leader(a_space(*parameters), Budget(trials, 1)) == Choice(leads, because)
+
+
+def test_second_is_never_the_leader() -> None:
+    assert all(second(name) != name for name in SAMPLERS)
+
+
+def choices(history: History, numbers: range, budget: int) -> list[Choice]:
+    sampler = AutoSampler(history.space, AutoSettings(), Budget(budget, 1), 0)
+    return [sampler.choice(history, number) for number in numbers]
+
+
+def test_second_has_half_of_the_trials_while_the_leader_finds_nothing_better() -> None:
+    history = a_history(*MIXED)
+    for number in range(40):
+        with_trial(history, {"x": 0.0, "y": number / 40, "c": "a"}, -1.0 if number == 5 else float(number))
+    told = choices(history, range(41, 57), 100)
+    assert sum(choice.sampler == "tpe" for choice in told) >= 8
+    assert "as forest has found nothing better for 34 trials" in {choice.why for choice in told}
+
+
+def test_leader_that_finds_better_trials_has_most_of_them() -> None:
+    history = a_history(*MIXED)
+    for number in range(40):
+        with_trial(history, {"x": 0.0, "y": number / 40, "c": "a"}, -float(number))
+    told = [choice.sampler for choice in choices(history, range(41, 57), 100)]
+    assert told.count("forest") >= 12
+
+
+def test_small_space_and_small_budget_close_too() -> None:
+    history = a_history(an_int("n", 1, 100))
+    for number in range(1, 9):
+        with_trial(history, {"n": 10 * number}, float(number))
+    (choice,) = choices(history, range(9, 10), 10)
+    assert choice == Choice("a small step", "as trial 9 is among the last 2")
