@@ -36,9 +36,9 @@ Run = Callable[[Toy, int, int, int], list[Assignment]]
 """Returns the configurations that a tuner tried, in order: of a toy, with a seed, so many, so many at a time."""
 
 
-def run_podium(algorithm: str) -> Run:
+def run_podium(algorithm: str, **settings: Any) -> Run:
     def run(toy: Toy, seed: int, trials: int, parallel: int) -> list[Assignment]:
-        spec = _spec(toy, {"algorithm": algorithm, "seed": seed}, trials)
+        spec = _spec(toy, {"algorithm": algorithm, "seed": seed, "settings": settings}, trials, parallel)
         history = History(Space(spec.parameters), spec.objectives)
         sampler = make_sampler(spec, history.space)
         for number, finished in _schedule(trials, parallel):
@@ -77,6 +77,13 @@ def _run_study(sampler: optuna.samplers.BaseSampler, toy: Toy, trials: int, para
 
 
 TUNERS: dict[str, Run] = {
+    "auto": run_podium("auto"),
+    "gp": run_podium("gp"),
+    "forest": run_podium("forest"),
+    "cmaes": run_podium("cmaes"),
+    "evolution": run_podium("evolution"),
+    "differential": run_podium("evolution", variant="differential"),
+    "frugal": run_podium("frugal"),
     "tpe": run_podium("tpe"),
     "gp": run_podium("gp"),
     "random": run_podium("random"),
@@ -120,13 +127,19 @@ def _suggestion(trial: optuna.Trial, parameter: Parameter) -> Any:
             return trial.suggest_categorical(parameter.name, parameter.values)  # type: ignore[arg-type]  # scalars here
 
 
-def _spec(toy: Toy, search: dict[str, Any], trials: int) -> ExperimentSpec:
+def _takes(tuner: str, toy: Toy) -> bool:
+    """Whether a tuner takes a toy's space: CMA-ES refuses choices and conditions."""
+    return tuner != "cmaes" or not any(p.type == "categorical" or p.when for p in toy.parameters)
+
+
+def _spec(toy: Toy, search: dict[str, Any], trials: int, parallel: int) -> ExperimentSpec:
     return ExperimentSpec.model_validate(
         {
             "objectives": [{"metric": "loss", "goal": "minimize"}],
             "parameters": toy.parameters,
             "search": search,
             "maxTrials": trials,
+            "parallelism": parallel,
             "trial": {"template": {"spec": {"containers": [{"name": "train"}]}}},
         }
     )
@@ -151,9 +164,14 @@ def main() -> None:
     print(f"median regret of {seeds} seeds after {', '.join(map(str, after))} trials, {options.parallel} at a time")
     print(f"{'':16}" + "".join(f"{tuner:^{9 * len(after)}}" for tuner in options.tuners))
     for toy in (toy for toy in TOYS if toy.name in options.toys):
-        row = {tuner: regrets(TUNERS[tuner], toy, seeds, max(after), options.parallel) for tuner in options.tuners}
+        tuners = [tuner for tuner in options.tuners if _takes(tuner, toy)]
+        row = {tuner: regrets(TUNERS[tuner], toy, seeds, max(after), options.parallel) for tuner in tuners}
         results[toy.name] = row
-        cells = (f"{np.median(row[tuner][:, count - 1]):9.4f}" for tuner in options.tuners for count in after)
+        cells = (
+            f"{np.median(row[tuner][:, count - 1]):9.4f}" if tuner in row else f"{'-':>9}"
+            for tuner in options.tuners
+            for count in after
+        )
         print(f"{toy.name:16}" + "".join(cells), flush=True)
     if "optuna" in options.tuners:
         print("regret relative to Optuna's, geometric mean over toys and seeds (below 1 is better):")
@@ -167,7 +185,8 @@ def main() -> None:
 
 def relative(results: dict[str, dict[str, FloatArray]], tuner: str, count: int) -> float:
     """Return a tuner's regret after so many trials as a multiple of Optuna's; a millionth counts as none left."""
-    logs = [np.log((row[tuner] + 1e-6) / (row["optuna"] + 1e-6))[:, count - 1].mean() for row in results.values()]
+    rows = [row for row in results.values() if tuner in row]
+    logs = [np.log((row[tuner] + 1e-6) / (row["optuna"] + 1e-6))[:, count - 1].mean() for row in rows]
     return float(np.exp(np.mean(logs)))
 
 

@@ -171,7 +171,7 @@ class FrugalSearch(_Search):
 
 
 class AutoSettings(Model):
-    closing_share: Share = 0.2
+    closing_share: Share = 0.1
     """The last part of `maxTrials`, in which every other trial is a small step from the best ones."""
 
 

@@ -1,8 +1,9 @@
 """Chooses who proposes each trial, by the space, the budget, the parallelism and the results so far, and says why.
 
-An experiment has a leader, which `leader` picks from what is known beforehand, and a second with another view of
-things, which has a turn now and then, and every other one while the leader finds nothing better. The last part of the budget
-goes partly into small steps from the best trials: models place a trial well, but rarely at the very bottom of a valley.
+A trial has a leader, which `leader` picks by the space and by how far the experiment has come, and a second with another
+view of things, which has a turn now and then, and every other one while the leader finds nothing better. The last part of
+the budget goes partly into small steps from the best trials: models place a trial well, but rarely at the very bottom of
+a valley.
 
 To add a sampler, name it in `SAMPLERS` and say in `leader` or `second` when it is the one to ask.
 """
@@ -13,13 +14,14 @@ from functools import cached_property
 
 import numpy as np
 
-from podium_contract.algorithms import AutoSettings, CmaesSettings, ForestSettings, TpeSettings
+from podium_contract.algorithms import AutoSettings, CmaesSettings, ForestSettings, GpSettings, TpeSettings
 from podium_contract.parameters import Assignment
 from podium_suggestion.history import History
 from podium_suggestion.ranking import ranking
 from podium_suggestion.samplers.base import Exhausted, Explaining, Proposal, Sampler, suggest
 from podium_suggestion.samplers.cmaes import CmaesSampler
 from podium_suggestion.samplers.forest import ForestSampler
+from podium_suggestion.samplers.gp import GpSampler
 from podium_suggestion.samplers.moves import neighbours
 from podium_suggestion.samplers.sobol import SobolSampler
 from podium_suggestion.samplers.tpe import TpeSampler
@@ -27,12 +29,14 @@ from podium_suggestion.space import Space
 
 _OPENING = 6
 """Results that a Sobol sequence gathers before any model is asked."""
-_SECOND_EVERY = 4
+_SECOND_EVERY = 5
 """The second has every so manieth trial."""
-_LONG_PER_PARAMETER = 100
-"""Trials per parameter from which a budget is long enough for CMA-ES, which needs few assumptions but many trials."""
+_EARLY = 4
+"""Trials per parameter up to which it has every other one: two young models see more than one."""
+_FEW_TRIALS = 200
+"""Trials that a Gaussian process, which knows some of more than these only, is the best model of."""
 _MANY_TRIALS = 2_000
-"""Budget from which a forest, which learns from a part of so many trials, is no longer the better model."""
+"""Trials beyond which a forest, which learns from a part of so many, is no longer the better model."""
 _PATIENCE = 0.15
 """Share of the budget without a better trial after which the leader shares with the second."""
 _LEAST_PATIENCE = 8
@@ -62,6 +66,7 @@ class Closing:
 
 SAMPLERS: Mapping[str, Callable[[Space, int], Sampler]] = {
     "sobol": SobolSampler,
+    "gp": lambda space, seed: GpSampler(space, GpSettings(startup_trials=_OPENING), seed),
     "tpe": lambda space, seed: TpeSampler(space, TpeSettings(), seed),
     "forest": lambda space, seed: ForestSampler(space, ForestSettings(), seed),
     "cmaes": lambda space, seed: CmaesSampler(space, CmaesSettings(), seed),
@@ -87,18 +92,20 @@ class Budget:
     parallelism: int
 
 
-def leader(space: Space, budget: Budget) -> Choice:
-    """Return who proposes most trials of an experiment."""
-    if is_ordered(space) and budget.trials >= _LONG_PER_PARAMETER * space.dimension:
-        return Choice("cmaes", f"{budget.trials} trials are many for {_all(space)}")
-    if budget.trials > _MANY_TRIALS:
-        return Choice("tpe", f"{budget.trials} trials are more than a forest learns from")
-    return Choice("forest", f"{budget.trials} trials are few for {_all(space)}")
+def leader(space: Space, number: int) -> Choice:
+    """Return who proposes most of the trials around a number."""
+    if number <= _FEW_TRIALS:
+        return Choice("gp", f"the first {_FEW_TRIALS} trials of {_kind(space)} are few enough to model each of them")
+    if is_ordered(space):
+        return Choice("cmaes", f"over {_FEW_TRIALS} trials of {_kind(space)} show the lie of the land")
+    if number <= _MANY_TRIALS:
+        return Choice("forest", f"over {_FEW_TRIALS} trials of {_kind(space)} are too many for a Gaussian process")
+    return Choice("tpe", f"over {_MANY_TRIALS} trials of {_kind(space)} are too many for a forest")
 
 
 def second(leading: str) -> str:
     """Return who has the leader's turn now and then."""
-    return "forest" if leading == "tpe" else "tpe"
+    return "forest" if leading in ("gp", "tpe") else "tpe"
 
 
 def is_ordered(space: Space) -> bool:
@@ -134,13 +141,17 @@ class AutoSampler(Explaining):
             return Choice(
                 "a small step", f"as trial {number} is among the last {self._budget.trials - self._closing_from}"
             )
-        leading = leader(self._space, self._budget)
+        leading = leader(self._space, number)
         other = second(leading.sampler)
         since = _trials_since_the_best(history)
         if since > max(_LEAST_PATIENCE, _PATIENCE * self._budget.trials) and number // 2 % 2:
             return Choice(other, f"as {leading.sampler} has found nothing better for {since} trials")
+        if number <= _EARLY * self._space.dimension and number % 2 == 0:
+            return Choice(
+                other, f"in turns with {leading.sampler} over the first {_EARLY * self._space.dimension} trials"
+            )
         if number % _SECOND_EVERY == 0:
-            return Choice(other, f"as a second view beside {leading.sampler}")
+            return Choice(other, f"for a second view beside {leading.sampler}")
         return Choice(leading.sampler, f"as {leading.why}")
 
     @cached_property
@@ -155,7 +166,7 @@ class AutoSampler(Explaining):
         return self._samplers[name]
 
 
-def _all(space: Space) -> str:
+def _kind(space: Space) -> str:
     kinds = "conditional" if space.is_conditional else "ordered" if is_ordered(space) else "mixed"
     return f"{space.dimension} {kinds} parameter{'s' if space.dimension > 1 else ''}"
 

@@ -54,7 +54,8 @@ class TestAuto(SamplerConformance):
             origins.append(proposal.origin)
             self.finish(history, number, proposal.assignment, {"loss": bowl(proposal.assignment)})
         assert origins[0] == "sobol, as 0 of the first 6 results are in"
-        assert all(any(origin.startswith(f"{name}, as ") for name in SAMPLERS) for origin in origins)
+        assert all(any(origin.startswith(f"{name}, ") for name in SAMPLERS) for origin in origins)
+        assert len(set(origins[6:])) > 2
 
     def test_defaults_are_told_as_such(self) -> None:
         parameters = [a_float("x", 0.0, 1.0, "linear", default=0.5), a_float("y", 0.0, 1.0, "linear", default=0.5)]
@@ -66,18 +67,23 @@ class TestAuto(SamplerConformance):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "trials", "leads", "because"),
+    ("parameters", "number", "leads", "because"),
     [
-        (BOX, 100, "forest", "100 trials are few for 5 ordered parameters"),
-        (BOX, 500, "cmaes", "500 trials are many for 5 ordered parameters"),
-        (MIXED, 500, "forest", "500 trials are few for 3 mixed parameters"),
-        (CONDITIONAL, 1000, "forest", "1000 trials are few for 9 conditional parameters"),
-        (MIXED, 5000, "tpe", "5000 trials are more than a forest learns from"),
+        (BOX, 100, "gp", "the first 200 trials of 5 ordered parameters are few enough to model each of them"),
+        (BOX, 500, "cmaes", "over 200 trials of 5 ordered parameters show the lie of the land"),
+        (MIXED, 500, "forest", "over 200 trials of 3 mixed parameters are too many for a Gaussian process"),
+        (
+            CONDITIONAL,
+            1000,
+            "forest",
+            "over 200 trials of 9 conditional parameters are too many for a Gaussian process",
+        ),
+        (MIXED, 5000, "tpe", "over 2000 trials of 3 mixed parameters are too many for a forest"),
     ],
     ids=["short", "long", "mixed", "conditional", "huge"],
 )
-def test_leader_depends_on_space_and_budget(parameters: list[Any], trials: int, leads: str, because: str) -> None:
-    assert leader(a_space(*parameters), Budget(trials, 1)) == Choice(leads, because)
+def test_leader_depends_on_space_and_progress(parameters: list[Any], number: int, leads: str, because: str) -> None:
+    assert leader(a_space(*parameters), number) == Choice(leads, because)
 
 
 def test_second_is_never_the_leader() -> None:
@@ -85,25 +91,32 @@ def test_second_is_never_the_leader() -> None:
 
 
 def choices(history: History, numbers: range, budget: int) -> list[Choice]:
-    sampler = AutoSampler(history.space, AutoSettings(), Budget(budget, 1), 0)
+    sampler = AutoSampler(history.space, AutoSettings(closing_share=0.2), Budget(budget, 1), 0)
     return [sampler.choice(history, number) for number in numbers]
 
 
-def test_second_has_half_of_the_trials_while_the_leader_finds_nothing_better() -> None:
+def a_line(best: int, count: int = 40) -> History:
+    """A history of trials of which number `best` is the best."""
     history = a_history(*MIXED)
-    for number in range(40):
-        with_trial(history, {"x": 0.0, "y": number / 40, "c": "a"}, -1.0 if number == 5 else float(number))
-    told = choices(history, range(41, 57), 100)
-    assert sum(choice.sampler == "tpe" for choice in told) >= 8
-    assert "as forest has found nothing better for 34 trials" in {choice.why for choice in told}
+    for number in range(1, count + 1):
+        with_trial(history, {"x": 0.0, "y": number / 40, "c": "a"}, -100.0 if number == best else float(number))
+    return history
+
+
+def test_second_has_half_of_the_trials_while_the_leader_finds_nothing_better() -> None:
+    told = choices(a_line(best=6), range(41, 57), 100)
+    assert sum(choice.sampler == "forest" for choice in told) >= 8
+    assert "as gp has found nothing better for 34 trials" in {choice.why for choice in told}
 
 
 def test_leader_that_finds_better_trials_has_most_of_them() -> None:
-    history = a_history(*MIXED)
-    for number in range(40):
-        with_trial(history, {"x": 0.0, "y": number / 40, "c": "a"}, -float(number))
-    told = [choice.sampler for choice in choices(history, range(41, 57), 100)]
-    assert told.count("forest") >= 12
+    told = [choice.sampler for choice in choices(a_line(best=40), range(41, 61), 100)]
+    assert (told.count("gp"), told.count("forest")) == (16, 4)
+
+
+def test_two_models_take_turns_while_trials_are_fewer_than_four_per_parameter() -> None:
+    told = [choice.sampler for choice in choices(a_line(best=10, count=10), range(7, 13), 100)]
+    assert told == ["gp", "forest"] * 3
 
 
 def test_small_space_and_small_budget_close_too() -> None:
