@@ -37,6 +37,8 @@ _FEW_TRIALS = 200
 """Trials that a Gaussian process, which knows some of more than these only, is the best model of."""
 _MANY_TRIALS = 2_000
 """Trials beyond which a forest, which learns from a part of so many, is no longer the better model."""
+_MANY_WORKERS = 8
+"""Trials at a time from which proposals rest on guesses of what many pending ones bring, and two models guess better."""
 _PATIENCE = 0.15
 """Share of the budget without a better trial after which the leader shares with the second."""
 _LEAST_PATIENCE = 8
@@ -143,16 +145,23 @@ class AutoSampler(Explaining):
             )
         leading = leader(self._space, number)
         other = second(leading.sampler)
+        turn = number // 2 if number > self._closing_from else number
+        why = self._why_second(history, number, leading.sampler) if turn % 2 == 0 else None
+        if why is None and turn % _SECOND_EVERY == 0:
+            why = f"for a second view beside {leading.sampler}"
+        return Choice(leading.sampler, f"as {leading.why}") if why is None else Choice(other, why)
+
+    def _why_second(self, history: History, number: int, leading: str) -> str | None:
+        """Return why the leader shares its trials evenly with the second now; None when it does not."""
+        early = _EARLY * self._space.dimension
+        if number <= early:
+            return f"in turns with {leading} over the first {early} trials"
+        if self._budget.parallelism >= _MANY_WORKERS:
+            return f"in turns with {leading}, as {self._budget.parallelism} trials run at a time"
         since = _trials_since_the_best(history)
-        if since > max(_LEAST_PATIENCE, _PATIENCE * self._budget.trials) and number // 2 % 2:
-            return Choice(other, f"as {leading.sampler} has found nothing better for {since} trials")
-        if number <= _EARLY * self._space.dimension and number % 2 == 0:
-            return Choice(
-                other, f"in turns with {leading.sampler} over the first {_EARLY * self._space.dimension} trials"
-            )
-        if number % _SECOND_EVERY == 0:
-            return Choice(other, f"for a second view beside {leading.sampler}")
-        return Choice(leading.sampler, f"as {leading.why}")
+        if since > max(_LEAST_PATIENCE, _PATIENCE * self._budget.trials):
+            return f"as {leading} has found nothing better for {since} trials"
+        return None
 
     @cached_property
     def _closing_from(self) -> int:

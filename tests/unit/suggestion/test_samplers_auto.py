@@ -90,8 +90,8 @@ def test_second_is_never_the_leader() -> None:
     assert all(second(name) != name for name in SAMPLERS)
 
 
-def choices(history: History, numbers: range, budget: int) -> list[Choice]:
-    sampler = AutoSampler(history.space, AutoSettings(closing_share=0.2), Budget(budget, 1), 0)
+def choices(history: History, numbers: range, budget: int, parallelism: int = 1) -> list[Choice]:
+    sampler = AutoSampler(history.space, AutoSettings(closing_share=0.2), Budget(budget, parallelism), 0)
     return [sampler.choice(history, number) for number in numbers]
 
 
@@ -112,6 +112,18 @@ def test_second_has_half_of_the_trials_while_the_leader_finds_nothing_better() -
 def test_leader_that_finds_better_trials_has_most_of_them() -> None:
     told = [choice.sampler for choice in choices(a_line(best=40), range(41, 61), 100)]
     assert (told.count("gp"), told.count("forest")) == (16, 4)
+
+
+def test_many_workers_are_served_by_two_models_in_turns() -> None:
+    told = choices(a_line(best=40), range(41, 61), 100, parallelism=16)
+    assert [choice.sampler for choice in told].count("forest") >= 10
+    assert "in turns with gp, as 16 trials run at a time" in {choice.why for choice in told}
+
+
+def test_closing_steps_leave_the_other_trials_to_the_models() -> None:
+    told = [choice.sampler for choice in choices(a_line(best=6), range(81, 101), 100)]
+    assert told.count("a small step") == 10
+    assert min(told.count("gp"), told.count("forest")) >= 4
 
 
 def test_two_models_take_turns_while_trials_are_fewer_than_four_per_parameter() -> None:
