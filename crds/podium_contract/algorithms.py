@@ -140,7 +140,7 @@ class EvolutionSettings(Model):
     variant: Literal["regularised", "differential"] = "regularised"
     """regularised: the oldest dies (Real et al., 2019); differential: steps between members (Storn and Price, 1997)."""
     population: Population | None = None
-    """Trials that are alive; absent: 20 (regularised), or 2 per parameter between 8 and 20 (differential)."""
+    """Trials that are alive; absent: 20 (regularised), or as many as parameters, between 8 and 20 (differential)."""
     sample_size: Count = 10
     """regularised: of so many drawn members the best becomes the parent; more is greedier."""
     differential_weight: Annotated[Finite, Field(gt=0, le=2)] = 0.6
@@ -157,9 +157,9 @@ class EvolutionSearch(_Search):
 
 
 class FrugalSettings(Model):
-    initial_step: Step = 0.25
+    initial_step: Step = 0.15
     """Length of the first steps, relative to the parameters' ranges."""
-    global_share: Share = 0.2
+    global_share: Share = 0.33
     """How many of the trials a TPE proposes within what has proved affordable (blended search); 0 is local search alone."""
 
 

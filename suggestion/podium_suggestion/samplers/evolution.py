@@ -70,7 +70,7 @@ class DifferentialEvolution:
     def __init__(self, space: Space, settings: EvolutionSettings, seed: int) -> None:
         self._space = space
         self._settings = settings
-        self._slots = settings.population or int(np.clip(2 * space.dimension, 8, _ALIVE))
+        self._slots = settings.population or int(np.clip(space.dimension, 8, _ALIVE))
         self._startup = SobolSampler(space, seed)
 
     def propose(self, history: History, number: int, rng: np.random.Generator) -> Assignment:

@@ -3,8 +3,9 @@
 Local search as in CFO (Wu, Wang and Huang, "Frugal optimization for cost-related hyperparameters", AAAI 2021): a step in a
 random direction; when it leads nowhere, the opposite one; the incumbent moves to whatever is better; steps that keep leading
 nowhere become shorter, and once they are too short the search starts anew. Blended with a global search as in BlendSearch
-(Wang et al., ICLR 2021): some of the trials are a TPE's, kept within a box around all that has worked so far, so that they
-cost about what is known to be affordable, and the incumbent moves to the better of them too.
+(Wang et al., ICLR 2021): some of the trials are a TPE's, kept, in the parameters that have a default, within a box around
+all that has worked so far, so that they cost about what is known to be affordable, and the incumbent moves to the better of
+them too.
 
 Costs themselves are not modelled: the history knows none. What is cheap is told by the parameters' defaults, and that
 is where the search begins.
@@ -28,7 +29,7 @@ _GROWTH = 1.5
 """By how much steps grow after one that led to something better."""
 _SUCCESS_RATE = 0.2
 """Share of successes at which the length of steps stays as it is (Rechenberg's one-fifth rule)."""
-_LEAST_LEAP = 0.1
+_LEAST_LEAP = 0.2
 """Chance that a choice changes with a step, at least."""
 _MIRRORED = 4
 """How many of the latest steps that led nowhere are looked through for one whose opposite has not been tried."""
@@ -136,12 +137,15 @@ class FrugalSampler:
         return None
 
     def _affordable(self, history: History, point: FloatArray) -> FloatArray:
-        """Return a full point moved into the box that holds the cheap start and whatever has not failed, with a margin."""
+        """Return a full point moved into the box that holds the cheap start and whatever has not failed, with a margin.
+
+        Parameters without a default are free: nothing tells that they cost anything.
+        """
         known = np.vstack([self._start, history.units[history.usable]])
         is_known = ~np.isnan(known)
         low = np.where(is_known, known, np.inf).min(axis=0) - self._settings.initial_step
         high = np.where(is_known, known, -np.inf).max(axis=0) + self._settings.initial_step
-        bounded = self._is_ordered & is_known.any(axis=0)
+        bounded = self._is_ordered & ~np.isnan(self._start)
         return np.where(bounded, np.clip(point, np.maximum(low, 0.0), np.minimum(high, 1.0)), point)
 
 
