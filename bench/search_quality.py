@@ -85,7 +85,6 @@ TUNERS: dict[str, Run] = {
     "differential": run_podium("evolution", variant="differential"),
     "frugal": run_podium("frugal"),
     "tpe": run_podium("tpe"),
-    "gp": run_podium("gp"),
     "random": run_podium("random"),
     "sobol": run_podium("sobol"),
     "optuna": run_optuna,

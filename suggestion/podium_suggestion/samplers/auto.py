@@ -66,13 +66,21 @@ class Closing:
         return self._space.from_unit(next(untried, steps[0]))
 
 
-SAMPLERS: Mapping[str, Callable[[Space, int], Sampler]] = {
-    "sobol": SobolSampler,
-    "gp": lambda space, seed: GpSampler(space, GpSettings(startup_trials=_OPENING), seed),
-    "tpe": lambda space, seed: TpeSampler(space, TpeSettings(), seed),
-    "forest": lambda space, seed: ForestSampler(space, ForestSettings(), seed),
-    "cmaes": lambda space, seed: CmaesSampler(space, CmaesSettings(), seed),
-    "a small step": lambda space, _: Closing(space),
+@dataclass(frozen=True)
+class Budget:
+    """What is known of an experiment beforehand, the space apart."""
+
+    trials: int
+    parallelism: int
+
+
+SAMPLERS: Mapping[str, Callable[[Space, int, Budget], Sampler]] = {
+    "sobol": lambda space, seed, _: SobolSampler(space, seed),
+    "gp": lambda space, seed, budget: GpSampler(space, GpSettings(startup_trials=_OPENING), seed, budget.trials),
+    "tpe": lambda space, seed, _: TpeSampler(space, TpeSettings(), seed),
+    "forest": lambda space, seed, _: ForestSampler(space, ForestSettings(), seed),
+    "cmaes": lambda space, seed, _: CmaesSampler(space, CmaesSettings(), seed),
+    "a small step": lambda space, *_: Closing(space),
 }
 """Whom auto may ask, by the name under which it says so."""
 
@@ -84,14 +92,6 @@ class Choice:
     sampler: str
     why: str
     """A clause for a person, with the numbers that decided."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What is known of an experiment beforehand, the space apart."""
-
-    trials: int
-    parallelism: int
 
 
 def leader(space: Space, number: int) -> Choice:
@@ -171,7 +171,7 @@ class AutoSampler(Explaining):
 
     def _sampler(self, name: str) -> Sampler:
         if name not in self._samplers:
-            self._samplers[name] = SAMPLERS[name](self._space, self._seed)
+            self._samplers[name] = SAMPLERS[name](self._space, self._seed, self._budget)
         return self._samplers[name]
 
 
