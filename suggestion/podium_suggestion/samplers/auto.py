@@ -136,7 +136,7 @@ class AutoSampler(Explaining):
 
     def choice(self, history: History, number: int) -> Choice:
         """Return who is to propose trial `number`."""
-        results = int(history.usable.sum())
+        results = len(ranking(history, places=1))
         if results < _OPENING:
             return Choice("sobol", f"as {results} of the first {_OPENING} results are in")
         if number > self._closing_from and number % 2:

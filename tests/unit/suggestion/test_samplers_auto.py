@@ -7,6 +7,7 @@ import pytest
 from builders.experiments import a_choice, a_float, an_int
 from builders.spaces import a_history, a_space, with_trial
 from podium_contract.algorithms import AutoSettings
+from podium_contract.lifecycle import Phase
 from podium_contract.parameters import Assignment
 from podium_suggestion.history import History
 from podium_suggestion.samplers import make_sampler, trial_rng
@@ -129,6 +130,16 @@ def test_closing_steps_leave_the_other_trials_to_the_models() -> None:
 def test_two_models_take_turns_while_trials_are_fewer_than_four_per_parameter() -> None:
     told = [choice.sampler for choice in choices(a_line(best=10, count=10), range(7, 13), 100)]
     assert told == ["gp", "forest"] * 3
+
+
+def test_results_that_cannot_be_ranked_do_not_count() -> None:
+    """Trials killed short of the first rung have losses, but nobody can compare them with those that got further."""
+    history = a_history(*MIXED)
+    for number in range(9):
+        with_trial(history, {"x": 0.0, "y": number / 40, "c": "a"}, 1.0, phase=Phase.KILLED)
+    with_trial(history, {"x": 0.5, "y": 0.5, "c": "a"}, 2.0, 1.0)
+    sampler = AutoSampler(history.space, AutoSettings(closing_share=1.0), Budget(20, 1), 0)
+    assert all(isinstance(sampler.suggest(history, number, trial_rng(0, number)), Proposal) for number in (11, 12))
 
 
 def test_small_space_and_small_budget_close_too() -> None:
