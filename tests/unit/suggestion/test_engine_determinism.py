@@ -125,9 +125,10 @@ def test_restarts_of_both_sides_and_lost_answers_change_nothing(scheduler: str, 
     assert story_of(operator) == the_story(scheduler)
 
 
-@pytest.mark.parametrize("search", ["grid", "sobol", "tpe", "gp"])
+@pytest.mark.parametrize("search", ["auto", "grid", "sobol", "tpe", "gp", "forest", "cmaes", "evolution", "frugal"])
 def test_whatever_searches_a_restarted_and_interrupted_run_tells_the_same_story(search: str) -> None:
-    spec = a_spec("asha", search=a_search(search, seed=3), max_trials=18)
+    ordered = {"parameters": [a_float()]} if search == "cmaes" else {}
+    spec = a_spec("asha", search=a_search(search, seed=3), max_trials=18, **ordered)
     chance = random.Random(2)
     store = open_store()
     operator = SimulatedOperator(Engine(store), spec, objective, (chance.randint(0, 5) for _ in count()))
