@@ -133,8 +133,13 @@ class HalvingScheduler(_BoundedScheduler):
 
 
 class AshaSettings(_ReductionSettings):
+    variant: Literal["promotion", "stopping"] = "promotion"
+    """promotion: trials rest at a rung, and the best share goes on; stopping: they train on, and the worst is stopped."""
     finish_best: StrictBool = True
-    """Train the leader in full when nothing else is left to do, so that the winner is never a half-trained one."""
+    """Train the leader in full when nothing else is left to do, so that the winner is never a half-trained one.
+
+    Only of the promoting form: the stopping one trains its survivors in full anyway.
+    """
 
 
 class AshaScheduler(_BoundedScheduler):
@@ -144,10 +149,29 @@ class AshaScheduler(_BoundedScheduler):
     settings: AshaSettings = AshaSettings()
 
 
+class HyperbandSettings(_ReductionSettings):
+    asynchronous: StrictBool = False
+    """Promote whenever a rung of a bracket has a new member among its best, as ASHA does, without waiting for full rungs."""
+
+
+class HyperbandScheduler(_BoundedScheduler):
+    """Successive halving in brackets from many trials with little each to few in full (Li et al., 2018)."""
+
+    algorithm: Literal["hyperband"]
+    settings: HyperbandSettings = HyperbandSettings()
+
+
 Scheduler = Annotated[
-    NoScheduler | MedianScheduler | HalvingScheduler | AshaScheduler, Field(discriminator="algorithm")
+    NoScheduler | MedianScheduler | HalvingScheduler | AshaScheduler | HyperbandScheduler,
+    Field(discriminator="algorithm"),
 ]
-SCHEDULERS: tuple[type[_Scheduler], ...] = (NoScheduler, MedianScheduler, HalvingScheduler, AshaScheduler)
+SCHEDULERS: tuple[type[_Scheduler], ...] = (
+    NoScheduler,
+    MedianScheduler,
+    HalvingScheduler,
+    AshaScheduler,
+    HyperbandScheduler,
+)
 
 
 def algorithm_name(model: type[Model]) -> str:

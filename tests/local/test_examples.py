@@ -54,6 +54,18 @@ def check_halving(document: dict[str, Any]) -> None:
     assert steps == [2] * 6 + [6] * 2 + [18]
 
 
+def check_hyperband(document: dict[str, Any]) -> None:
+    """17 trials are one whole round: nine from 2 trees, five from 6, three from 18."""
+    steps = sorted(trial["observations"][-1]["step"] for trial in document["trials"])
+    assert steps == [2] * 6 + [6] * (2 + 4) + [18] * (1 + 1 + 3)
+
+
+def check_bohb(document: dict[str, Any]) -> None:
+    """The brackets are Hyperband's, and once six trials have rested the configurations are TPE's."""
+    check_hyperband(document)
+    assert document["spec"]["search"]["algorithm"] == "tpe"
+
+
 def check_median(document: dict[str, Any]) -> None:
     assert {trial["phase"] for trial in document["trials"]} == {"Pruned", "Succeeded"}
 
@@ -69,6 +81,8 @@ CHECKS = {
     "quickstart.yaml": check_quickstart,
     "grid.yaml": check_grid,
     "halving.yaml": check_halving,
+    "hyperband.yaml": check_hyperband,
+    "bohb.yaml": check_bohb,
     "median.yaml": check_median,
     "pareto.yaml": check_pareto,
 }

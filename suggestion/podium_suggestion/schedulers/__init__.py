@@ -2,11 +2,12 @@
 
 from typing import assert_never
 
-from podium_contract.algorithms import AshaScheduler, HalvingScheduler, MedianScheduler, NoScheduler
+from podium_contract.algorithms import AshaScheduler, HalvingScheduler, HyperbandScheduler, MedianScheduler, NoScheduler
 from podium_contract.experiment import ExperimentSpec
-from podium_suggestion.schedulers.asha import Asha
+from podium_suggestion.schedulers.asha import make_asha
 from podium_suggestion.schedulers.base import Scheduler
-from podium_suggestion.schedulers.halving import Halving
+from podium_suggestion.schedulers.halving import make_halving
+from podium_suggestion.schedulers.hyperband import make_hyperband
 from podium_suggestion.schedulers.median import MedianStopping
 from podium_suggestion.schedulers.none import Unscheduled
 from podium_suggestion.schedulers.wording import Wording
@@ -21,8 +22,10 @@ def make_scheduler(spec: ExperimentSpec) -> Scheduler:
         case MedianScheduler() as wanted:
             return MedianStopping(wanted, wording)
         case HalvingScheduler() as wanted:
-            return Halving(wanted, wording, spec.max_trials)
+            return make_halving(wanted, wording, spec.max_trials)
         case AshaScheduler() as wanted:
-            return Asha(wanted, wording)
+            return make_asha(wanted, wording)
+        case HyperbandScheduler() as wanted:
+            return make_hyperband(wanted, wording, spec.max_trials)
         case unknown:
             assert_never(unknown)

@@ -25,6 +25,9 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "median": a_scheduler("median", 1, 9, startupTrials=3),
     "halving": a_scheduler("halving", 1, 9, bracketSize=9),
     "asha": a_scheduler("asha", 1, 9),
+    "asha, stopping": a_scheduler("asha", 1, 9, variant="stopping"),
+    "hyperband": a_scheduler("hyperband", 1, 9),
+    "hyperband, asynchronous": a_scheduler("hyperband", 1, 9, asynchronous=True),
 }
 
 Story = tuple[list[str], list[dict[str, Any]], list[dict[str, Any]]]

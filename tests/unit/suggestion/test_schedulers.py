@@ -36,6 +36,24 @@ class TestAsha(SchedulerConformance):
     may_lose = 0.02
 
 
+class TestStoppingAsha(SchedulerConformance):
+    scheduler: ClassVar[dict[str, Any]] = a_scheduler("asha", 1, MAXIMUM, variant="stopping")
+    saves_at_least = 0.6
+    may_lose = 0.02
+
+
+class TestHyperband(SchedulerConformance):
+    scheduler: ClassVar[dict[str, Any]] = a_scheduler("hyperband", 1, MAXIMUM)
+    saves_at_least = 0.6
+    may_lose = 0.02
+
+
+class TestAsynchronousHyperband(SchedulerConformance):
+    scheduler: ClassVar[dict[str, Any]] = a_scheduler("hyperband", 1, MAXIMUM, asynchronous=True)
+    saves_at_least = 0.6
+    may_lose = 0.02
+
+
 @pytest.mark.parametrize("model", SCHEDULERS, ids=algorithm_name)
 def test_every_scheduler_of_the_contract_can_be_made(model: Any) -> None:
     scheduler: dict[str, Any] = {"algorithm": algorithm_name(model)}
@@ -73,6 +91,14 @@ def trace_of(scheduler: dict[str, Any]) -> list[str]:
 
 def test_the_golden_trace_of_asha() -> None:
     assert trace_of(a_scheduler("asha", 1, 9)) == GOLDEN_ASHA
+
+
+def test_the_golden_trace_of_stopping_asha() -> None:
+    assert trace_of(a_scheduler("asha", 1, 9, variant="stopping")) == GOLDEN_STOPPING
+
+
+def test_the_golden_trace_of_hyperband() -> None:
+    assert trace_of(a_scheduler("hyperband", 1, 9)) == GOLDEN_HYPERBAND
 
 
 def test_the_golden_trace_of_halving() -> None:
@@ -139,4 +165,53 @@ GOLDEN_HALVING = [
     "stop 11 at 1",
     "stop 12 at 1",
     "promote 10 to 9",
+]
+
+GOLDEN_STOPPING = [
+    "start 1 to 9",
+    "start 2 to 9",
+    "start 3 to 9",
+    "start 4 to 9",
+    "stop 4 at 1",
+    "start 5 to 9",
+    "start 6 to 9",
+    "stop 6 at 1",
+    "start 7 to 9",
+    "start 8 to 9",
+    "stop 7 at 1",
+    "start 9 to 9",
+    "stop 9 at 1",
+    "start 10 to 9",
+    "stop 10 at 3",
+    "start 11 to 9",
+    "stop 11 at 1",
+    "start 12 to 9",
+    "stop 12 at 1",
+]
+
+GOLDEN_HYPERBAND = [
+    "start 1 to 1",
+    "start 2 to 1",
+    "start 3 to 1",
+    "start 4 to 1",
+    "start 5 to 1",
+    "start 6 to 1",
+    "stop 1 at 1",
+    "stop 2 at 1",
+    "promote 3 to 3",
+    "stop 4 at 1",
+    "promote 5 to 3",
+    "stop 6 at 1",
+    "stop 3 at 3",
+    "promote 5 to 9",
+    "start 7 to 3",
+    "start 8 to 3",
+    "start 9 to 3",
+    "start 10 to 3",
+    "stop 7 at 3",
+    "promote 8 to 9",
+    "stop 9 at 3",
+    "stop 10 at 3",
+    "start 11 to 9",
+    "start 12 to 9",
 ]
