@@ -4,6 +4,7 @@ The suggestion room implements exactly these; `podium algorithms` prints them; t
 Two algorithms may share a setting's name only with the same type, because the CRD holds one schema for all of them.
 """
 
+from decimal import Decimal
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
@@ -161,8 +162,63 @@ class HyperbandScheduler(_BoundedScheduler):
     settings: HyperbandSettings = HyperbandSettings()
 
 
+Factor = Annotated[Finite, Field(gt=0, le=100)]
+
+
+class PbtSettings(Model):
+    population_size: Annotated[StrictInt, Field(ge=2, le=1000)] = 8
+    """Members that train side by side; a clone takes the place of the member that it replaces, and counts as a trial."""
+    interval: Count | None = None
+    """Steps after which a member is compared with the others, again and again; absent: a tenth of `max`."""
+    quantile: Annotated[Finite, Field(gt=0, le=0.5)] = 0.25
+    """The worst share, which is replaced by clones of the best share."""
+    perturbation_factors: Annotated[list[Factor], Field(min_length=1, max_length=16)] = [0.8, 1.2]
+    """One of them, drawn for each parameter, multiplies the value of the cloned member."""
+    resample_probability: Annotated[Finite, Field(ge=0, le=1)] = 0.25
+    """How often a parameter of a clone is drawn anew from its whole range instead."""
+    mutable: Annotated[list[Annotated[str, Field(max_length=63)]], Field(min_length=1, max_length=256)] | None = None
+    """Parameters that a clone may change; absent: all. What shapes the weights (layers, width) must not be among them."""
+
+
+class PbtScheduler(_Scheduler):
+    """Population-based training: the worst members go on from the checkpoints of the best (Jaderberg et al., 2017)."""
+
+    algorithm: Literal["pbt"]
+    max: Count
+    """The most a trial is given, what it inherits included; reaching it is success."""
+    settings: PbtSettings = PbtSettings()
+
+    @model_validator(mode="after")
+    def _can_select(self) -> Self:
+        settings = self.settings
+        if self.max < 2:
+            raise FieldError(".max", f"a population is compared on the way, got max={self.max}; raise it to 2 or more")
+        if settings.interval is not None and settings.interval >= self.max:
+            raise FieldError(
+                ".settings.interval",
+                f"interval < max must hold, got interval={settings.interval}, max={self.max}; lower interval or raise max",
+            )
+        if share_of(settings.population_size, settings.quantile) < 1:
+            raise FieldError(
+                ".settings.quantile",
+                f"populationSize * quantile must be at least 1, got {settings.population_size} * {settings.quantile:g}, "
+                "so that nobody would ever be replaced; raise either",
+            )
+        return self
+
+    @property
+    def interval(self) -> int:
+        """Steps between two comparisons of a member."""
+        return self.settings.interval or max(self.max // 10, 1)
+
+
+def share_of(count: int, share: float) -> int:
+    """Return how many whole ones a share of `count` is, without binary noise: of 100 a share of 0.29 is 29."""
+    return int(count * Decimal(repr(share)))
+
+
 Scheduler = Annotated[
-    NoScheduler | MedianScheduler | HalvingScheduler | AshaScheduler | HyperbandScheduler,
+    NoScheduler | MedianScheduler | HalvingScheduler | AshaScheduler | HyperbandScheduler | PbtScheduler,
     Field(discriminator="algorithm"),
 ]
 SCHEDULERS: tuple[type[_Scheduler], ...] = (
@@ -171,6 +227,7 @@ SCHEDULERS: tuple[type[_Scheduler], ...] = (
     HalvingScheduler,
     AshaScheduler,
     HyperbandScheduler,
+    PbtScheduler,
 )
 
 

@@ -66,6 +66,19 @@ def check_bohb(document: dict[str, Any]) -> None:
     assert document["spec"]["search"]["algorithm"] == "tpe"
 
 
+def check_pbt(document: dict[str, Any]) -> None:
+    """Clones go on from their parents, and only what may change has changed."""
+    trials = {trial["number"]: trial for trial in document["trials"]}
+    clones = [trial for trial in trials.values() if trial["parent"]]
+    assert clones
+    for clone in clones:
+        parent = trials[clone["parent"]["trial"]]
+        assert clone["observations"][0]["step"] == clone["parent"]["step"] + 1
+        assert clone["parameters"]["width"] == parent["parameters"]["width"]
+        assert clone["parameters"]["lr"] != parent["parameters"]["lr"]
+    assert sum(trial["phase"] == "Succeeded" for trial in trials.values()) == 6
+
+
 def check_median(document: dict[str, Any]) -> None:
     assert {trial["phase"] for trial in document["trials"]} == {"Pruned", "Succeeded"}
 
@@ -83,6 +96,7 @@ CHECKS = {
     "halving.yaml": check_halving,
     "hyperband.yaml": check_hyperband,
     "bohb.yaml": check_bohb,
+    "pbt.yaml": check_pbt,
     "median.yaml": check_median,
     "pareto.yaml": check_pareto,
 }

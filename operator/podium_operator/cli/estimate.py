@@ -17,6 +17,7 @@ from podium_contract.algorithms import (
     HalvingScheduler,
     HyperbandScheduler,
     MedianScheduler,
+    PbtScheduler,
     Scheduler,
     algorithm_name,
 )
@@ -88,8 +89,14 @@ def command(
 
 
 def estimate_of(spec: ExperimentSpec) -> Estimate:
-    """Return the expected spend of an experiment, by simulating its scheduler on made-up learning curves."""
+    """Return the expected spend of an experiment, by simulating its scheduler on made-up learning curves.
+
+    A population needs no simulation: whoever holds a place, its steps are trained once.
+    """
     assert spec.scheduler.max is not None
+    if isinstance(spec.scheduler, PbtScheduler):
+        steps = spec.scheduler.settings.population_size * spec.scheduler.max
+        return Estimate(spec.max_trials, steps, spec.max_trials * spec.scheduler.max)
     coarse, scale = _coarsened(spec)
     sample = min(spec.max_trials, SIMULATED_TRIALS)
     steps_per_trial = simulated_steps(coarse, sample) / sample * scale
@@ -117,12 +124,18 @@ def _coarsened(spec: ExperimentSpec) -> tuple[ExperimentSpec, float]:
 
 
 def alternatives(spec: ExperimentSpec) -> list[ExperimentSpec]:
-    """Return the experiment under every scheduler, the own one as it is, others with its budgets and their defaults."""
+    """Return the experiment under every scheduler, the own one as it is, others with its budgets and their defaults.
+
+    A population is no alternative to the others, nor they to it: it finds a schedule where they find a configuration.
+    """
     own = spec.scheduler
     specs = []
-    for name in map(algorithm_name, SCHEDULERS):
+    for scheduler in SCHEDULERS:
+        name = algorithm_name(scheduler)
         if name == own.algorithm:
             specs.append(spec)
+            continue
+        if PbtScheduler in (type(own), scheduler):
             continue
         bounds = {"max": own.max} if name == "none" else {"min": getattr(own, "min", 1), "max": own.max}
         with contextlib.suppress(ValidationError):  # trained for one step only, there is nothing to judge early

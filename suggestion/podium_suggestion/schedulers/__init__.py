@@ -2,7 +2,14 @@
 
 from typing import assert_never
 
-from podium_contract.algorithms import AshaScheduler, HalvingScheduler, HyperbandScheduler, MedianScheduler, NoScheduler
+from podium_contract.algorithms import (
+    AshaScheduler,
+    HalvingScheduler,
+    HyperbandScheduler,
+    MedianScheduler,
+    NoScheduler,
+    PbtScheduler,
+)
 from podium_contract.experiment import ExperimentSpec
 from podium_suggestion.schedulers.asha import make_asha
 from podium_suggestion.schedulers.base import Scheduler
@@ -10,7 +17,9 @@ from podium_suggestion.schedulers.halving import make_halving
 from podium_suggestion.schedulers.hyperband import make_hyperband
 from podium_suggestion.schedulers.median import MedianStopping
 from podium_suggestion.schedulers.none import Unscheduled
+from podium_suggestion.schedulers.pbt import Pbt
 from podium_suggestion.schedulers.wording import Wording
+from podium_suggestion.space import Space
 
 
 def make_scheduler(spec: ExperimentSpec) -> Scheduler:
@@ -27,5 +36,7 @@ def make_scheduler(spec: ExperimentSpec) -> Scheduler:
             return make_asha(wanted, wording)
         case HyperbandScheduler() as wanted:
             return make_hyperband(wanted, wording, spec.max_trials)
+        case PbtScheduler() as wanted:
+            return Pbt(wanted, wording, Space(spec.parameters), spec.search.seed)
         case unknown:
             assert_never(unknown)

@@ -78,6 +78,9 @@ class Halving:
             for row in ranking.dismissed
         )
 
+    def refusal(self, history: History) -> None:  # noqa: ARG002  (any number may begin)
+        return None
+
     def rungs(self, history: History) -> tuple[RungStatus, ...]:
         return rung_statuses(history, self._budgets)
 

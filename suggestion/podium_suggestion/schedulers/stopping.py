@@ -43,6 +43,9 @@ class StoppingAsha:
     def dismissals(self, history: History, more_trials: bool) -> tuple[Stop, ...]:  # noqa: ARG002  (nobody rests)
         return ()
 
+    def refusal(self, history: History) -> None:  # noqa: ARG002  (any number may begin)
+        return None
+
     def rungs(self, history: History) -> tuple[RungStatus, ...]:
         is_stopped = history.in_phase(Phase.PRUNED)
         statuses = []

@@ -14,7 +14,15 @@ from typing import Any
 
 import pytest
 
-from builders.experiments import a_choice, a_float, a_scheduler, a_search, an_experiment_spec, an_objective
+from builders.experiments import (
+    a_choice,
+    a_float,
+    a_population,
+    a_scheduler,
+    a_search,
+    an_experiment_spec,
+    an_objective,
+)
 from builders.simulated_operator import Parameters, SimulatedOperator, essence
 from podium_contract.experiment import ExperimentSpec
 from podium_suggestion.engine import Engine
@@ -27,6 +35,7 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "asha": a_scheduler("asha", 1, 9),
     "asha, stopping": a_scheduler("asha", 1, 9, variant="stopping"),
     "hyperband": a_scheduler("hyperband", 1, 9),
+    "pbt": a_population(9, populationSize=6, interval=2),
     "hyperband, asynchronous": a_scheduler("hyperband", 1, 9, asynchronous=True),
 }
 

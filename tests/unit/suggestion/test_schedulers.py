@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from builders.experiments import a_scheduler, a_search, an_experiment_spec, an_int
+from builders.experiments import a_population, a_scheduler, a_search, an_experiment_spec, an_int
 from builders.simulated_operator import Parameters, SimulatedOperator
 from podium_contract.algorithms import SCHEDULERS, algorithm_name
 from podium_suggestion.engine import Engine
@@ -51,6 +51,13 @@ class TestHyperband(SchedulerConformance):
 class TestAsynchronousHyperband(SchedulerConformance):
     scheduler: ClassVar[dict[str, Any]] = a_scheduler("hyperband", 1, MAXIMUM, asynchronous=True)
     saves_at_least = 0.6
+    may_lose = 0.02
+
+
+class TestPbt(SchedulerConformance):
+    scheduler: ClassVar[dict[str, Any]] = a_population(high=MAXIMUM, interval=3)
+    makes_every_trial = False
+    saves_at_least = 0.4
     may_lose = 0.02
 
 
