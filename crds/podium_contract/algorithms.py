@@ -165,28 +165,25 @@ class HyperbandScheduler(_BoundedScheduler):
 Factor = Annotated[Finite, Field(gt=0, le=100)]
 
 
-class PbtSettings(Model):
+class _PopulationSettings(Model):
     population_size: Annotated[StrictInt, Field(ge=2, le=1000)] = 8
     """Members that train side by side; a clone takes the place of the member that it replaces, and counts as a trial."""
     interval: Count | None = None
     """Steps after which a member is compared with the others, again and again; absent: a tenth of `max`."""
     quantile: Annotated[Finite, Field(gt=0, le=0.5)] = 0.25
     """The worst share, which is replaced by clones of the best share."""
-    perturbation_factors: Annotated[list[Factor], Field(min_length=1, max_length=16)] = [0.8, 1.2]
-    """One of them, drawn for each parameter, multiplies the value of the cloned member."""
     resample_probability: Annotated[Finite, Field(ge=0, le=1)] = 0.25
-    """How often a parameter of a clone is drawn anew from its whole range instead."""
+    """How often a parameter of a clone is drawn anew from its whole range (pb2: a categorical one)."""
     mutable: Annotated[list[Annotated[str, Field(max_length=63)]], Field(min_length=1, max_length=256)] | None = None
     """Parameters that a clone may change; absent: all. What shapes the weights (layers, width) must not be among them."""
 
 
-class PbtScheduler(_Scheduler):
-    """Population-based training: the worst members go on from the checkpoints of the best (Jaderberg et al., 2017)."""
+class PopulationScheduler(_Scheduler):
+    """What the schedulers that train a population have in common."""
 
-    algorithm: Literal["pbt"]
     max: Count
     """The most a trial is given, what it inherits included; reaching it is success."""
-    settings: PbtSettings = PbtSettings()
+    settings: _PopulationSettings
 
     @model_validator(mode="after")
     def _can_select(self) -> Self:
@@ -212,13 +209,37 @@ class PbtScheduler(_Scheduler):
         return self.settings.interval or max(self.max // 10, 1)
 
 
+class PbtSettings(_PopulationSettings):
+    perturbation_factors: Annotated[list[Factor], Field(min_length=1, max_length=16)] = [0.8, 1.2]
+    """One of them, drawn for each parameter, multiplies the value of the cloned member."""
+
+
+class PbtScheduler(PopulationScheduler):
+    """Population-based training: the worst members go on from the checkpoints of the best (Jaderberg et al., 2017)."""
+
+    algorithm: Literal["pbt"]
+    settings: PbtSettings = PbtSettings()
+
+
+class Pb2Settings(_PopulationSettings):
+    exploration: Annotated[Finite, Field(ge=0, le=100)] = 1.0
+    """How much a clone's values are drawn to where little is known: a factor of the confidence bound's width."""
+
+
+class Pb2Scheduler(PopulationScheduler):
+    """Population-based training whose clones get the values that a time-varying bandit chooses (Parker-Holder, 2020)."""
+
+    algorithm: Literal["pb2"]
+    settings: Pb2Settings = Pb2Settings()
+
+
 def share_of(count: int, share: float) -> int:
     """Return how many whole ones a share of `count` is, without binary noise: of 100 a share of 0.29 is 29."""
     return int(count * Decimal(repr(share)))
 
 
 Scheduler = Annotated[
-    NoScheduler | MedianScheduler | HalvingScheduler | AshaScheduler | HyperbandScheduler | PbtScheduler,
+    NoScheduler | MedianScheduler | HalvingScheduler | AshaScheduler | HyperbandScheduler | PbtScheduler | Pb2Scheduler,
     Field(discriminator="algorithm"),
 ]
 SCHEDULERS: tuple[type[_Scheduler], ...] = (
@@ -228,6 +249,7 @@ SCHEDULERS: tuple[type[_Scheduler], ...] = (
     AshaScheduler,
     HyperbandScheduler,
     PbtScheduler,
+    Pb2Scheduler,
 )
 
 

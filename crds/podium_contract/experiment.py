@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from podium_contract.algorithms import NoScheduler, PbtScheduler, PbtSettings, Scheduler, Search, TpeSearch
+from podium_contract.algorithms import NoScheduler, PopulationScheduler, Scheduler, Search, TpeSearch
 from podium_contract.conditions import Condition
 from podium_contract.model import MAX_COUNT, Count, FieldError, Finite, Model, Number, OpenModel
 from podium_contract.names import API_VERSION, DNS_LABEL, experiment_key
@@ -268,8 +268,8 @@ class ExperimentSpec(Model):
                 f"a scheduler ranks trials by one objective, got {len(self.objectives)} with "
                 f"{self.scheduler.algorithm}; remove the scheduler or turn objectives into constraints",
             )
-        if isinstance(self.scheduler, PbtScheduler):
-            self._check_population(self.scheduler.settings)
+        if isinstance(self.scheduler, PopulationScheduler):
+            self._check_population(self.scheduler)
         if isinstance(self.trial.metrics, PrometheusMetrics):
             for metric in self.metric_names:
                 if metric not in self.trial.metrics.series:
@@ -279,7 +279,8 @@ class ExperimentSpec(Model):
                     )
         return self
 
-    def _check_population(self, settings: PbtSettings) -> None:
+    def _check_population(self, scheduler: PopulationScheduler) -> None:
+        settings = scheduler.settings
         known = [parameter.name for parameter in self.parameters]
         for index, name in enumerate(settings.mutable or ()):
             if name not in known:

@@ -76,7 +76,8 @@ def check_pbt(document: dict[str, Any]) -> None:
         assert clone["observations"][0]["step"] == clone["parent"]["step"] + 1
         assert clone["parameters"]["width"] == parent["parameters"]["width"]
         assert clone["parameters"]["lr"] != parent["parameters"]["lr"]
-    assert sum(trial["phase"] == "Succeeded" for trial in trials.values()) == 6
+    places = document["spec"]["scheduler"]["settings"]["populationSize"]
+    assert sum(trial["phase"] == "Succeeded" for trial in trials.values()) == places
 
 
 def check_median(document: dict[str, Any]) -> None:
@@ -97,6 +98,7 @@ CHECKS = {
     "hyperband.yaml": check_hyperband,
     "bohb.yaml": check_bohb,
     "pbt.yaml": check_pbt,
+    "pb2.yaml": check_pbt,
     "median.yaml": check_median,
     "pareto.yaml": check_pareto,
 }

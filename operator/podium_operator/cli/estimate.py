@@ -17,7 +17,7 @@ from podium_contract.algorithms import (
     HalvingScheduler,
     HyperbandScheduler,
     MedianScheduler,
-    PbtScheduler,
+    PopulationScheduler,
     Scheduler,
     algorithm_name,
 )
@@ -94,7 +94,7 @@ def estimate_of(spec: ExperimentSpec) -> Estimate:
     A population needs no simulation: whoever holds a place, its steps are trained once.
     """
     assert spec.scheduler.max is not None
-    if isinstance(spec.scheduler, PbtScheduler):
+    if isinstance(spec.scheduler, PopulationScheduler):
         steps = spec.scheduler.settings.population_size * spec.scheduler.max
         return Estimate(spec.max_trials, steps, spec.max_trials * spec.scheduler.max)
     coarse, scale = _coarsened(spec)
@@ -135,7 +135,7 @@ def alternatives(spec: ExperimentSpec) -> list[ExperimentSpec]:
         if name == own.algorithm:
             specs.append(spec)
             continue
-        if PbtScheduler in (type(own), scheduler):
+        if issubclass(scheduler, PopulationScheduler) or isinstance(own, PopulationScheduler):
             continue
         bounds = {"max": own.max} if name == "none" else {"min": getattr(own, "min", 1), "max": own.max}
         with contextlib.suppress(ValidationError):  # trained for one step only, there is nothing to judge early

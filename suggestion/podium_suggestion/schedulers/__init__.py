@@ -8,6 +8,7 @@ from podium_contract.algorithms import (
     HyperbandScheduler,
     MedianScheduler,
     NoScheduler,
+    Pb2Scheduler,
     PbtScheduler,
 )
 from podium_contract.experiment import ExperimentSpec
@@ -17,7 +18,8 @@ from podium_suggestion.schedulers.halving import make_halving
 from podium_suggestion.schedulers.hyperband import make_hyperband
 from podium_suggestion.schedulers.median import MedianStopping
 from podium_suggestion.schedulers.none import Unscheduled
-from podium_suggestion.schedulers.pbt import Pbt
+from podium_suggestion.schedulers.pb2 import make_pb2
+from podium_suggestion.schedulers.pbt import make_pbt
 from podium_suggestion.schedulers.wording import Wording
 from podium_suggestion.space import Space
 
@@ -37,6 +39,8 @@ def make_scheduler(spec: ExperimentSpec) -> Scheduler:
         case HyperbandScheduler() as wanted:
             return make_hyperband(wanted, wording, spec.max_trials)
         case PbtScheduler() as wanted:
-            return Pbt(wanted, wording, Space(spec.parameters), spec.search.seed)
+            return make_pbt(wanted, wording, Space(spec.parameters), spec.search.seed)
+        case Pb2Scheduler() as wanted:
+            return make_pb2(wanted, wording, Space(spec.parameters), spec.search.seed)
         case unknown:
             assert_never(unknown)

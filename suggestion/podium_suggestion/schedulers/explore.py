@@ -14,10 +14,13 @@ not, for it had no value; one that becomes inactive is dropped.
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from podium_contract.parameters import Assignment, CategoricalParameter, FloatParameter, IntParameter, OrdinalParameter
+from podium_contract.trial import Parent
+from podium_suggestion.history import History
 from podium_suggestion.space import Column, Space
 
 
@@ -32,6 +35,25 @@ class Perturbation:
 
     def may_change(self, name: str) -> bool:
         return self.mutable is None or name in self.mutable
+
+
+class Explorer(Protocol):
+    """Chooses what clones are to try."""
+
+    def explore(self, history: History, parent: Parent, until: int, rng: np.random.Generator) -> Assignment:
+        """Return the configuration of a clone that goes on from `parent` and is next compared at the step `until`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Perturbing:
+    """Perturbs the parent's values, whatever else is known."""
+
+    space: Space
+    how: Perturbation
+
+    def explore(self, history: History, parent: Parent, until: int, rng: np.random.Generator) -> Assignment:  # noqa: ARG002
+        return explore(self.space, history.trials[parent.trial].assignment, self.how, rng)
 
 
 def explore(space: Space, assignment: Assignment, how: Perturbation, rng: np.random.Generator) -> Assignment:

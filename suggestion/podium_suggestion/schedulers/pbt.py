@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from podium_contract.algorithms import PbtScheduler, share_of
+from podium_contract.algorithms import PbtScheduler, PopulationScheduler, share_of
 from podium_contract.experiment import RungStatus
 from podium_contract.lifecycle import FINAL, Phase
 from podium_contract.trial import Parent
@@ -35,7 +35,7 @@ from podium_suggestion.history import BoolArray, History, IntArray
 from podium_suggestion.samplers.base import trial_rng
 from podium_suggestion.samplers.combinations import all_configurations
 from podium_suggestion.schedulers.base import Clone, Start
-from podium_suggestion.schedulers.explore import Perturbation, explore, told
+from podium_suggestion.schedulers.explore import Explorer, Perturbation, Perturbing, told
 from podium_suggestion.schedulers.wording import Wording
 from podium_suggestion.space import Space
 
@@ -73,16 +73,15 @@ class _Comparison:
 class Pbt:
     """Replaces the worst members of a population by clones of the best."""
 
-    def __init__(self, settings: PbtScheduler, wording: Wording, space: Space, seed: int) -> None:
+    def __init__(
+        self, settings: PopulationScheduler, wording: Wording, space: Space, seed: int, explorer: Explorer
+    ) -> None:
         wanted, all_of_them = settings.settings, all_configurations(space)
         self._size = wanted.population_size if all_of_them is None else min(wanted.population_size, all_of_them.size)
         self._interval, self._maximum = settings.interval, settings.max
         self._quantile = wanted.quantile
-        self._perturbation = Perturbation(
-            tuple(wanted.perturbation_factors), wanted.resample_probability, wanted.mutable
-        )
+        self._explorer = explorer
         self._wording = wording
-        self._space = space
         self._seed = seed
 
     def start(self, history: History, number: int) -> Start:  # noqa: ARG002  (numbers are given in order)
@@ -245,7 +244,7 @@ class Pbt:
     ) -> Clone:
         parent = Parent(trial=source + 1, step=self._rested_at(history, population, source))
         before = history.trials[parent.trial].assignment
-        assignment = explore(self._space, before, self._perturbation, rng)
+        assignment = self._explorer.explore(history, parent, self._after(parent.step), rng)
         return Clone(
             parent=parent,
             assignment=assignment,
@@ -265,6 +264,13 @@ class Pbt:
 
     def _value(self, history: History, comparison: _Comparison, row: int) -> str:
         return self._wording.at(float(history.at(comparison.step)[row]), comparison.step)
+
+
+def make_pbt(settings: PbtScheduler, wording: Wording, space: Space, seed: int) -> Pbt:
+    """Return population-based training that perturbs."""
+    wanted = settings.settings
+    how = Perturbation(tuple(wanted.perturbation_factors), wanted.resample_probability, wanted.mutable)
+    return Pbt(settings, wording, space, seed, Perturbing(space, how))
 
 
 class _Population:

@@ -61,6 +61,13 @@ class TestPbt(SchedulerConformance):
     may_lose = 0.02
 
 
+class TestPb2(SchedulerConformance):
+    scheduler: ClassVar[dict[str, Any]] = a_population(high=MAXIMUM, interval=3) | {"algorithm": "pb2"}
+    makes_every_trial = False
+    saves_at_least = 0.4
+    may_lose = 0.02
+
+
 @pytest.mark.parametrize("model", SCHEDULERS, ids=algorithm_name)
 def test_every_scheduler_of_the_contract_can_be_made(model: Any) -> None:
     scheduler: dict[str, Any] = {"algorithm": algorithm_name(model)}

@@ -1,5 +1,6 @@
 """Population-based training, rest by rest."""
 
+from functools import cache
 from itertools import repeat
 from typing import Any
 
@@ -308,10 +309,11 @@ def final_error(rate: float, steps: int) -> float:
     return weights
 
 
-def a_population_at_work(seed: int, **settings: Any) -> SimulatedOperator:
+@cache
+def a_population_at_work(seed: int, algorithm: str = "pbt", **settings: Any) -> SimulatedOperator:
     spec = an_experiment_spec(
         parameters=[a_float("rate", 1e-4, 1.0, "log")],
-        scheduler=a_population(100, populationSize=10, interval=5, **settings),
+        scheduler=a_population(100, populationSize=10, interval=5, **settings) | {"algorithm": algorithm},
         search=a_search("random", seed=seed),
         max_trials=200,
         parallelism=10,
@@ -320,7 +322,7 @@ def a_population_at_work(seed: int, **settings: Any) -> SimulatedOperator:
         Engine(open_store()), spec, lambda given, _: {"loss": given["weights"]}, repeat(1), learn=a_schedule_task
     )
     operator.run()
-    return operator
+    return operator  # shared by tests, which only look at it
 
 
 def schedule_of(operator: SimulatedOperator, number: int) -> list[float]:

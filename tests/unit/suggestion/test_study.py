@@ -54,7 +54,7 @@ def run(study: Study) -> list[int]:
     return numbers
 
 
-LADDERS = [name for name in map(algorithm_name, SCHEDULERS) if name != "pbt"]
+LADDERS = [name for name in map(algorithm_name, SCHEDULERS) if name not in ("pbt", "pb2")]
 
 
 @pytest.mark.parametrize(("search", "scheduler"), list(product(map(algorithm_name, SEARCHES), LADDERS)))
