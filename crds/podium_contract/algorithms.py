@@ -59,6 +59,9 @@ class TpeSettings(Model):
     """Weight of the uniform prior relative to one finished trial: larger explores more."""
     multivariate: StrictBool = True
     """Model parameters jointly, so that interactions are found; false models each one by itself."""
+    fidelity: Literal["refined", "highest"] = "refined"
+    """refined: learn from trials of every rung, longer training deciding between those that have it; highest: learn from
+    the highest rung that `startupTrials` have reached, and from it alone (BOHB)."""
 
 
 class TpeSearch(_Search):

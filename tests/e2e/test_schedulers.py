@@ -62,7 +62,7 @@ def test_hyperband_runs_its_brackets_and_promotions_resume(podium: Podium) -> No
 def test_bohb_is_hyperband_with_tpe(podium: Podium) -> None:
     podium.apply(
         scheduler=a_scheduler("hyperband", 1, 4, reductionFactor=2),
-        search=a_search("tpe", seed=5, startupTrials=4),
+        search=a_search("tpe", seed=5, startupTrials=4, fidelity="highest"),
         max_trials=14,
         step_seconds="0.1",
     )
