@@ -209,7 +209,7 @@ class Trial:
             raise CheckpointError(
                 errno.ENOENT,
                 f"a clone starts from its parent's checkpoint, got none in {owner}; "
-                "let the script save, at its target at least",
+                "let the script save, at its target at least, and on a cluster give the experiment trial.checkpoints",
             )
         return checkpoint
 

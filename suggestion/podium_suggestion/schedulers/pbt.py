@@ -40,7 +40,7 @@ from podium_suggestion.schedulers.wording import Wording
 from podium_suggestion.space import Space
 
 _SHOWN_COMPARISONS = 12
-"""Comparisons told of in the status: those ahead of the last member, as far as that many."""
+"""Comparisons told of in the status, at most: from that of the last member on, and the last ones when all is over."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,9 @@ class Pbt:
     def rungs(self, history: History) -> tuple[RungStatus, ...]:
         population = _Population(history, self._size, self._interval)
         targets = history.target[population.is_alive]
+        latest = max(self._maximum - (_SHOWN_COMPARISONS - 1) * self._interval, 0)
         statuses: list[RungStatus] = []
-        step = int(targets.min()) if len(targets) else self._maximum
+        step = int(targets.min()) if len(targets) else self._after(self._before(max(latest, 1)))
         while len(statuses) < _SHOWN_COMPARISONS:
             finished = self._has_finished(history, population, step)
             on_the_way = history.pending & (history.target == step)

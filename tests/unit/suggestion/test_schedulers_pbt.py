@@ -372,6 +372,23 @@ def test_the_experiment_ends_when_the_population_is_trained_though_more_trials_w
     assert sum(trial.phase is Phase.SUCCEEDED for trial in operator.trials.values()) == 10
 
 
+def test_rungs_are_the_comparisons_from_the_last_member_on() -> None:
+    race = a_rested_race(0.1, 0.2, 0.3, 0.4, high=400)
+    race.move_all()
+    race.rest(2, 0.2)
+    race.move_all()
+    rungs = [(rung.budget, rung.running, rung.reached, rung.promoted) for rung in race.scheduler.rungs(race.history)]
+    assert rungs[:2] == [(20, 3, 1, 0), (30, 0, 0, 0)]
+    assert [rung[0] for rung in rungs] == list(range(20, 131, 10))
+
+
+def test_rungs_of_a_population_that_is_done_are_the_last_comparisons() -> None:
+    rungs = a_population_at_work(0).advice.rungs
+    assert [rung.budget for rung in rungs] == list(range(45, 101, 5))
+    assert all(rung.reached == 10 for rung in rungs)
+    assert [rung.promoted for rung in rungs] == [*[8] * 11, 0]
+
+
 # --- what is refused --------------------------------------------------------------------------------------------
 
 
