@@ -1,5 +1,6 @@
 """Population-based training, rest by rest."""
 
+import re
 from functools import cache
 from itertools import repeat
 from typing import Any
@@ -387,6 +388,48 @@ def test_rungs_of_a_population_that_is_done_are_the_last_comparisons() -> None:
     assert [rung.budget for rung in rungs] == list(range(45, 101, 5))
     assert all(rung.reached == 10 for rung in rungs)
     assert [rung.promoted for rung in rungs] == [*[8] * 11, 0]
+
+
+def test_the_golden_trace_of_a_population() -> None:
+    """Five members, two at a time, up to step 8 in segments of 2; stops and starts without their reasons and values."""
+    spec = an_experiment_spec(
+        parameters=[a_float("rate", 1e-4, 1.0, "log")],
+        scheduler=a_population(8, populationSize=5, interval=2),
+        search=a_search("random", seed=7),
+        max_trials=12,
+        parallelism=2,
+    )
+    operator = SimulatedOperator(
+        Engine(open_store()), spec, lambda given, _: {"loss": given["weights"]}, repeat(1), learn=a_schedule_task
+    )
+    operator.run()
+    assert [re.sub(r" \{.*\}|: .*", "", line) for line in operator.log] == GOLDEN_POPULATION
+
+
+GOLDEN_POPULATION = [
+    "start 1 to 2",
+    "start 2 to 2",
+    "start 3 to 2",
+    "start 4 to 2",
+    "promote 1 to 4",
+    "start 5 to 2",
+    "promote 2 to 4",
+    "promote 3 to 4",
+    "promote 4 to 4",
+    "stop 5 at 2",
+    "start 6 from 3@4 to 6",
+    "promote 1 to 6",
+    "promote 2 to 6",
+    "promote 3 to 6",
+    "stop 4 at 4",
+    "start 7 from 3@4 to 6",
+    "promote 1 to 8",
+    "stop 2 at 6",
+    "start 8 from 7@6 to 8",
+    "promote 3 to 8",
+    "promote 6 to 8",
+    "promote 7 to 8",
+]
 
 
 # --- what is refused --------------------------------------------------------------------------------------------
