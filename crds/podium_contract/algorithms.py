@@ -4,6 +4,7 @@ The suggestion room implements exactly these; `podium algorithms` prints them; t
 Two algorithms may share a setting's name only with the same type, because the CRD holds one schema for all of them.
 """
 
+from decimal import Decimal
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
@@ -62,6 +63,9 @@ class TpeSettings(Model):
     """Weight of the uniform prior relative to one finished trial: larger explores more."""
     multivariate: StrictBool = True
     """Model parameters jointly, so that interactions are found; false models each one by itself."""
+    fidelity: Literal["refined", "highest"] = "refined"
+    """refined: learn from trials of every rung, longer training deciding between those that have it; highest: learn from
+    the highest rung that `startupTrials` have reached, and from it alone (BOHB)."""
 
 
 class TpeSearch(_Search):
@@ -271,8 +275,13 @@ class HalvingScheduler(_BoundedScheduler):
 
 
 class AshaSettings(_ReductionSettings):
+    variant: Literal["promotion", "stopping"] = "promotion"
+    """promotion: trials rest at a rung, and the best share goes on; stopping: they train on, and the worst is stopped."""
     finish_best: StrictBool = True
-    """Train the leader in full when nothing else is left to do, so that the winner is never a half-trained one."""
+    """Train the leader in full when nothing else is left to do, so that the winner is never a half-trained one.
+
+    Only of the promoting form: the stopping one trains its survivors in full anyway.
+    """
 
 
 class AshaScheduler(_BoundedScheduler):
@@ -282,10 +291,107 @@ class AshaScheduler(_BoundedScheduler):
     settings: AshaSettings = AshaSettings()
 
 
+class HyperbandSettings(_ReductionSettings):
+    asynchronous: StrictBool = False
+    """Promote whenever a rung of a bracket has a new member among its best, as ASHA does, without waiting for full rungs."""
+
+
+class HyperbandScheduler(_BoundedScheduler):
+    """Successive halving in brackets from many trials with little each to few in full (Li et al., 2018)."""
+
+    algorithm: Literal["hyperband"]
+    settings: HyperbandSettings = HyperbandSettings()
+
+
+Factor = Annotated[Finite, Field(gt=0, le=100)]
+
+
+class _PopulationSettings(Model):
+    population_size: Annotated[StrictInt, Field(ge=2, le=1000)] = 8
+    """Members that train side by side; a clone takes the place of the member that it replaces, and counts as a trial."""
+    interval: Count | None = None
+    """Steps after which a member is compared with the others, again and again; absent: a tenth of `max`."""
+    quantile: Annotated[Finite, Field(gt=0, le=0.5)] = 0.25
+    """The worst share, which is replaced by clones of the best share."""
+    resample_probability: Annotated[Finite, Field(ge=0, le=1)] = 0.25
+    """How often a parameter of a clone is drawn anew from its whole range (pb2: a categorical one)."""
+    mutable: Annotated[list[Annotated[str, Field(max_length=63)]], Field(min_length=1, max_length=256)] | None = None
+    """Parameters that a clone may change; absent: all. What shapes the weights (layers, width) must not be among them."""
+
+
+class PopulationScheduler(_Scheduler):
+    """What the schedulers that train a population have in common."""
+
+    max: Count
+    """The most a trial is given, what it inherits included; reaching it is success."""
+    settings: _PopulationSettings
+
+    @model_validator(mode="after")
+    def _can_select(self) -> Self:
+        settings = self.settings
+        if self.max < 2:
+            raise FieldError(".max", f"a population is compared on the way, got max={self.max}; raise it to 2 or more")
+        if settings.interval is not None and settings.interval >= self.max:
+            raise FieldError(
+                ".settings.interval",
+                f"interval < max must hold, got interval={settings.interval}, max={self.max}; lower interval or raise max",
+            )
+        if share_of(settings.population_size, settings.quantile) < 1:
+            raise FieldError(
+                ".settings.quantile",
+                f"populationSize * quantile must be at least 1, got {settings.population_size} * {settings.quantile:g}, "
+                "so that nobody would ever be replaced; raise either",
+            )
+        return self
+
+    @property
+    def interval(self) -> int:
+        """Steps between two comparisons of a member."""
+        return self.settings.interval or max(self.max // 10, 1)
+
+
+class PbtSettings(_PopulationSettings):
+    perturbation_factors: Annotated[list[Factor], Field(min_length=1, max_length=16)] = [0.8, 1.2]
+    """One of them, drawn for each parameter, multiplies the value of the cloned member."""
+
+
+class PbtScheduler(PopulationScheduler):
+    """Population-based training: the worst members go on from the checkpoints of the best (Jaderberg et al., 2017)."""
+
+    algorithm: Literal["pbt"]
+    settings: PbtSettings = PbtSettings()
+
+
+class Pb2Settings(_PopulationSettings):
+    exploration: Annotated[Finite, Field(ge=0, le=100)] = 1.0
+    """How much a clone's values are drawn to where little is known: a factor of the confidence bound's width."""
+
+
+class Pb2Scheduler(PopulationScheduler):
+    """Population-based training whose clones get the values that a time-varying bandit chooses (Parker-Holder, 2020)."""
+
+    algorithm: Literal["pb2"]
+    settings: Pb2Settings = Pb2Settings()
+
+
+def share_of(count: int, share: float) -> int:
+    """Return how many whole ones a share of `count` is, without binary noise: of 100 a share of 0.29 is 29."""
+    return int(count * Decimal(repr(share)))
+
+
 Scheduler = Annotated[
-    NoScheduler | MedianScheduler | HalvingScheduler | AshaScheduler, Field(discriminator="algorithm")
+    NoScheduler | MedianScheduler | HalvingScheduler | AshaScheduler | HyperbandScheduler | PbtScheduler | Pb2Scheduler,
+    Field(discriminator="algorithm"),
 ]
-SCHEDULERS: tuple[type[_Scheduler], ...] = (NoScheduler, MedianScheduler, HalvingScheduler, AshaScheduler)
+SCHEDULERS: tuple[type[_Scheduler], ...] = (
+    NoScheduler,
+    MedianScheduler,
+    HalvingScheduler,
+    AshaScheduler,
+    HyperbandScheduler,
+    PbtScheduler,
+    Pb2Scheduler,
+)
 
 
 def algorithm_name(model: type[Model]) -> str:

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from podium_contract.algorithms import CmaesSearch, NoScheduler, Scheduler, Search, TpeSearch
+from podium_contract.algorithms import CmaesSearch, NoScheduler, PopulationScheduler, Scheduler, Search, TpeSearch
 from podium_contract.conditions import Condition
 from podium_contract.model import MAX_COUNT, Count, FieldError, Finite, Model, Number, OpenModel
 from podium_contract.names import API_VERSION, DNS_LABEL, experiment_key
@@ -277,6 +277,8 @@ class ExperimentSpec(Model):
             )
         if isinstance(self.search, CmaesSearch):
             _check_ordered(self.parameters)
+        if isinstance(self.scheduler, PopulationScheduler):
+            self._check_population(self.scheduler)
         if isinstance(self.trial.metrics, PrometheusMetrics):
             for metric in self.metric_names:
                 if metric not in self.trial.metrics.series:
@@ -285,6 +287,28 @@ class ExperimentSpec(Model):
                         f"every metric of an objective or constraint needs a series, got none for '{metric}'; add it",
                     )
         return self
+
+    def _check_population(self, scheduler: PopulationScheduler) -> None:
+        settings = scheduler.settings
+        known = [parameter.name for parameter in self.parameters]
+        for index, name in enumerate(settings.mutable or ()):
+            if name not in known:
+                raise FieldError(
+                    f".scheduler.settings.mutable[{index}]",
+                    f"a clone changes parameters of this experiment, got '{name}'; known: {', '.join(known)}",
+                )
+        if self.max_trials < settings.population_size:
+            raise FieldError(
+                ".maxTrials",
+                f"maxTrials counts the members and their clones, got {self.max_trials} for a population of "
+                f"{settings.population_size}; raise it well above populationSize",
+            )
+        if self.search.algorithm == "grid":
+            raise FieldError(
+                ".search.algorithm",
+                "a population begins spread over the space, got grid, of which it would only ever see the first corner; "
+                "use random or sobol",
+            )
 
     @property
     def metric_names(self) -> list[str]:

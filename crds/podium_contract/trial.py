@@ -23,6 +23,7 @@ class Parent(Model):
 
     trial: PositiveInt
     step: NonNegativeInt
+    """The step of that checkpoint: the clone's first one is the next."""
 
 
 class TrialSpec(Model):
@@ -37,7 +38,7 @@ class TrialSpec(Model):
     target: PositiveInt | None = None
     """Steps to train at first; absent: until its command ends."""
     bracket: NonNegativeInt = 0
-    """The scheduler's bracket that it competes in."""
+    """The scheduler's bracket that it competes in; in a population, the place that it holds."""
     parent: Parent | None = None
     origin: str = ""
     """How it came to be, in words: which search proposed it, or whose clone it is."""
@@ -87,6 +88,16 @@ class Trial(Model):
     def target(self) -> int | None:
         """Steps that the trial is to train now; None: until its command ends."""
         return self.spec.target if self.status.target is None else self.status.target
+
+    @property
+    def step(self) -> int:
+        """Steps that it has trained, those that a clone inherited included."""
+        return max(self.status.step, self.inherited)
+
+    @property
+    def inherited(self) -> int:
+        """Steps that its parent had trained when it was cloned; 0 for a trial that began by itself."""
+        return 0 if self.spec.parent is None else self.spec.parent.step
 
     @property
     def has_reached_target(self) -> bool:

@@ -8,17 +8,18 @@ were spread over exchanges: steps are judged in their order, and after a stop at
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
+from typing import assert_never
 
 from podium_contract.conditions import Reason
 from podium_contract.experiment import ExperimentSpec, immutable_change
 from podium_contract.lifecycle import FINAL, Phase
-from podium_contract.wire import Advice, AdviceRequest, Assignment, Stop, TrialFacts, TrialRecord, Verdict
+from podium_contract.wire import Advice, AdviceRequest, Assignment, Promote, Stop, TrialFacts, TrialRecord, Verdict
 from podium_suggestion.history import TrialHistory
 from podium_suggestion.ledger import Entries, Ledger
 from podium_suggestion.samplers import make_sampler
 from podium_suggestion.samplers.base import Exhausted, Sampler, suggest, trial_rng
 from podium_suggestion.schedulers import make_scheduler
-from podium_suggestion.schedulers.base import Scheduler
+from podium_suggestion.schedulers.base import Clone, Scheduler
 from podium_suggestion.standings import reaches_targets, standings
 from podium_suggestion.store import Changes, StaleRevisionError, Store
 
@@ -240,16 +241,32 @@ class Desk:
     def _may_add_trials(self) -> bool:
         return self.ledger.next_number <= self.ledger.spec.max_trials and self._exhausted is None
 
+    @property
+    def _may_search(self) -> bool:
+        return self._may_add_trials and self._scheduler.refusal(self.ledger.history) is None
+
     def _fill(self, slots: int) -> None:
-        """Give free slots to promotions first, then to new trials."""
+        """Give free slots to promotions and clones first, then to new trials."""
         while len(self.ledger.active) < slots:
-            promotion = self._scheduler.next_move(self.ledger.history, self._may_add_trials)
-            if promotion is not None:
-                self.ledger.promote(promotion)
-            elif self._may_add_trials:
-                self._propose()
-            else:
-                break
+            move = self._scheduler.next_move(self.ledger.history, self._may_add_trials)
+            match move:
+                case Promote():
+                    self.ledger.promote(move)
+                case Clone():
+                    self._clone(move)
+                case None if self._may_search:
+                    self._propose()
+                case None:
+                    break
+                case _:
+                    assert_never(move)
+
+    def _clone(self, clone: Clone) -> None:
+        """Make a trial that goes on from another's checkpoint, and end the one whose place it takes."""
+        if clone.replaces is not None:
+            self.ledger.stop(clone.replaces)
+            self.ledger.prune(clone.replaces.trial)
+        self.ledger.assign(clone.assignment, clone.start, clone.origin, clone.parent)
 
     def _propose(self) -> None:
         """Make the next trial, or find out that the search has none left."""
@@ -270,9 +287,15 @@ class Desk:
 
     @property
     def _is_idle(self) -> bool:
-        if self.ledger.active or self._may_add_trials:
+        if self.ledger.active or self._may_search:
             return False
-        return self._scheduler.next_move(self.ledger.history, more_trials=False) is None
+        return self._scheduler.next_move(self.ledger.history, self._may_add_trials) is None
+
+    def _why_exhausted(self, *, is_idle: bool) -> str | None:
+        """Return why no trial will ever come: the search has none left, or the scheduler has no place for it."""
+        if self._exhausted is None and is_idle and self._may_add_trials:
+            return self._scheduler.refusal(self.ledger.history)
+        return self._exhausted
 
     def _choose_algorithms(self, spec: ExperimentSpec) -> None:
         self._sampler = make_sampler(spec, self.ledger.history.space)
@@ -282,12 +305,12 @@ class Desk:
     # --- the answer --------------------------------------------------------------------------------------------
 
     def _advice(self, facts: Iterable[TrialFacts]) -> Advice:
-        ledger = self.ledger
+        ledger, is_idle = self.ledger, self._is_idle
         return Advice(
             assignments=tuple(map(_assignment_of, ledger.unacknowledged)),
             verdicts=(*ledger.outstanding, *self._unheeded_stops(facts)),
-            exhausted=self._exhausted,
-            idle=self._is_idle,
+            exhausted=self._why_exhausted(is_idle=is_idle),
+            idle=is_idle,
             best=standings(ledger.history, ledger.spec, ledger.best),
             target_reached=ledger.is_target_reached,
             rungs=self._scheduler.rungs(ledger.history),

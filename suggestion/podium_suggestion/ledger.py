@@ -10,7 +10,7 @@ from podium_contract.conditions import Reason
 from podium_contract.experiment import ExperimentSpec
 from podium_contract.lifecycle import FINAL, Phase
 from podium_contract.parameters import Assignment
-from podium_contract.trial import Observation
+from podium_contract.trial import Observation, Parent
 from podium_contract.wire import Promote, Stop, TrialFacts, TrialRecord, Verdict
 from podium_suggestion.history import History, TrialHistory
 from podium_suggestion.schedulers.base import Start
@@ -140,10 +140,10 @@ class Ledger:
         self.history.add(trial)
         self._touch(trial.number)
 
-    def assign(self, assignment: Assignment, start: Start, origin: str) -> None:
+    def assign(self, assignment: Assignment, start: Start, origin: str, parent: Parent | None = None) -> None:
         """Make a new trial, to be advised until facts mention it."""
         number = self.next_number
-        self.add(TrialHistory(number, assignment, target=start.target, bracket=start.bracket, origin=origin))
+        self.add(TrialHistory(number, assignment, start.target, start.bracket, parent, origin))
         self._started.append(number)
 
     def restore(self, facts: TrialFacts) -> None:

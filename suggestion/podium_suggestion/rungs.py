@@ -1,9 +1,10 @@
-"""Ladders of budgets, and the classic bracket that climbs one. Integers only.
+"""Ladders of budgets, the classic bracket that climbs one, and Hyperband's rounds of brackets. Integers only.
 
 The textbook count of rungs, floor(log(max / min) / log(eta)), loses one to rounding: log(243) / log(3) is 4.999... in
 floating point. Here budgets are multiplied, never logged.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -69,7 +70,32 @@ def bracket_plan(minimum: int, maximum: int, eta: int, trials: int | None = None
     bracket_plan(1, 81, 3) runs 81 trials for 1 step, 27 for 3, 9 for 9, 3 for 27 and 1 for 81.
     """
     budgets = rung_budgets(minimum, maximum, eta)
-    size = full_bracket_size(budgets, eta) if trials is None else trials
+    return _climb(full_bracket_size(budgets, eta) if trials is None else trials, budgets, eta)
+
+
+def hyperband_brackets(minimum: int, maximum: int, eta: int) -> tuple[Bracket, ...]:
+    """Return the brackets of one round of Hyperband, the one of the most trials first (Li et al., 2018, algorithm 1).
+
+    Of a ladder of K rungs bracket s = K - 1 ... 0 climbs the upper s + 1 and begins with ceil(K * eta^s / (s + 1)) trials,
+    so that every bracket spends about the same. From 1 to 81 by 3: 81, 34, 15, 8 and 5 trials from 1, 3, 9, 27 and 81 steps.
+    """
+    budgets = rung_budgets(minimum, maximum, eta)
+    rungs = len(budgets)
+    return tuple(_climb(-(-rungs * eta**s // (s + 1)), budgets[rungs - 1 - s :], eta) for s in reversed(range(rungs)))
+
+
+def shares(total: int, sizes: Sequence[int]) -> tuple[int, ...]:
+    """Divide `total` in proportion to sizes, by largest remainders: of equal ones the earlier gets more."""
+    whole = sum(sizes)
+    parts = [total * size // whole for size in sizes]
+    by_remainder = sorted(range(len(sizes)), key=lambda place: (-(total * sizes[place] % whole), place))
+    for place in by_remainder[: total - sum(parts)]:
+        parts[place] += 1
+    return tuple(parts)
+
+
+def _climb(size: int, budgets: Iterable[int], eta: int) -> Bracket:
+    """Return the bracket in which `size` trials begin at the lowest of the budgets."""
     rungs = []
     for budget in budgets:
         rungs.append(Rung(size, budget))

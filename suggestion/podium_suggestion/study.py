@@ -38,11 +38,11 @@ class Work:
     number: int
     parameters: Parameters
     from_step: int
-    """Steps that it has trained already: go on from its checkpoint; 0 for a new trial."""
+    """Steps that it has trained already: go on from its checkpoint of this step, or from its parent's; 0 at the start."""
     target: int | None
     """Train up to this step; None: until done, then `finish`."""
     parent: Parent | None = None
-    """Start from this trial's checkpoint while it has none of its own."""
+    """Start from this trial's checkpoint of this step while it has none of its own."""
 
 
 class Next(StrEnum):
@@ -225,7 +225,7 @@ class Study:
                 record.phase,
                 record.target,
                 last.attempt if last else 1,
-                last.step if last else 0,
+                last.step if last else (record.parent.step if record.parent else 0),
                 record.message,
                 has_reported=last is not None,
             )
@@ -233,7 +233,8 @@ class Study:
     def _hand_out_new(self, assignment: Assignment) -> Work:
         number = assignment.number
         if number not in self._parts:
-            self._parts[number] = _Part(Phase.RUNNING, assignment.target, attempt=1, step=0)
+            inherited = 0 if assignment.parent is None else assignment.parent.step
+            self._parts[number] = _Part(Phase.RUNNING, assignment.target, attempt=1, step=inherited)
             self._exchange(uuid4().hex, slots=0, facts=self._facts(number))
         return Work(number, assignment.parameters, self._parts[number].step, assignment.target, assignment.parent)
 

@@ -46,6 +46,11 @@ def a_scheduler(algorithm: str = "asha", low: int = 1, high: int = 81, **setting
     return {"algorithm": algorithm, "resource": "epoch", **bounds, "settings": settings}
 
 
+def a_population(high: int = 20, **settings: Any) -> Manifest:
+    """A pbt scheduler over epochs; settings by name, as a user writes them."""
+    return {"algorithm": "pbt", "resource": "epoch", "max": high, "settings": settings}
+
+
 def a_template(*command: str, **container: Any) -> Manifest:
     """A pod template with one container that runs `command`."""
     words = list(command) or ["python", "train.py"]

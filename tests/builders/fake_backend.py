@@ -64,6 +64,10 @@ class FakeBackend:
     trainings: dict[int, FakeTraining] = field(default_factory=dict)
     checkpoints: dict[int, int] = field(default_factory=dict)
     """Step of each trial's checkpoint."""
+    kept: dict[int, list[int]] = field(default_factory=dict)
+    """Steps of the checkpoints that each trial still has, as the SDK keeps them: two, and that of the last rest before."""
+    rests: dict[int, list[int]] = field(default_factory=dict)
+    """Steps at which each trial has reached a target."""
     trained: list[tuple[int, int]] = field(default_factory=list)
     """(trial, step) in the order in which they were trained."""
     announcements: list[Announce] = field(default_factory=list)
@@ -147,7 +151,15 @@ class FakeBackend:
                 attempt=run.attempt, step=training.step, sequence=len(training.reports), metrics=metrics
             )
             training.reports.append(report)
-        self.checkpoints[number] = training.step
+        self._save(number, training.step, training.target)
+
+    def _save(self, number: int, step: int, target: int | None) -> None:
+        self.checkpoints[number] = step
+        rests = self.rests.setdefault(number, [])
+        kept = sorted({*self.kept.get(number, ()), step})
+        self.kept[number] = sorted({*kept[-2:], *([rests[-1]] if rests and rests[-1] in kept else [])})
+        if step == target:
+            rests.append(step)
 
     def _end(self, number: int, kind: EndKind, reason: Reason, message: str) -> None:
         end = End(kind, reason, message, self.now)
@@ -180,5 +192,9 @@ class FakeBackend:
         if current is not None and current.attempt >= attempt:
             return
         assert current is None or current.state is RunState.ENDED, "a trial has one run at a time"
+        parent = trial.spec.parent
+        if parent is not None and number not in self.checkpoints:
+            assert parent.step in self.kept[parent.trial], "what a clone starts from is there"
+            self.checkpoints[number] = parent.step
         self.runs[number] = Run(number, attempt, RunState.WAITING, created=self.now)
         self.trainings[number] = FakeTraining(attempt, self.checkpoints.get(number, 0), trial.target)

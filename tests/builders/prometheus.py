@@ -150,8 +150,9 @@ def _pods(namespace: str) -> list[dict[str, Any]]:
 
 def _is_ready(server: Prometheus) -> bool:
     try:
-        return bool(server.instant("vector(1)"))
-    except OSError:
+        with urllib.request.urlopen(f"{server.url}/-/ready", timeout=30):
+            return True
+    except OSError:  # of which an answer that says no is one
         return False
 
 

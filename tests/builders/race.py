@@ -10,6 +10,7 @@ from podium_contract.trial import Observation
 from podium_contract.wire import Promote, Stop
 from podium_suggestion.history import History, TrialHistory
 from podium_suggestion.schedulers import make_scheduler
+from podium_suggestion.schedulers.base import Clone
 from podium_suggestion.space import Space
 
 
@@ -60,10 +61,39 @@ class Race:
     def promote(self, *, more_trials: bool = True) -> Promote | None:
         """Carry out the scheduler's next promotion, if it has one."""
         move = self.scheduler.next_move(self.history, more_trials)
+        assert not isinstance(move, Clone)
         if move is not None:
             self.history.retarget(move.trial, move.target)
             self.history.settle(move.trial, Phase.RUNNING, "Promoted", "")
         return move
+
+    def move(self, *, more_trials: bool = True) -> Promote | Clone | None:
+        """Carry out the scheduler's next move, be it a promotion or a clone in somebody's place."""
+        move = self.scheduler.next_move(self.history, more_trials)
+        if isinstance(move, Promote):
+            self.history.retarget(move.trial, move.target)
+            self.history.settle(move.trial, Phase.RUNNING, "Promoted", "")
+        if isinstance(move, Clone):
+            if move.replaces is not None:
+                self.history.stop(move.replaces.trial, move.replaces.step, move.replaces.reason)
+                self.history.settle(move.replaces.trial, Phase.PRUNED, "StoppedByScheduler", move.replaces.reason)
+            number, start = self.history.rows + 1, move.start
+            self.history.add(
+                TrialHistory(number, move.assignment, start.target, start.bracket, move.parent, move.origin)
+            )
+            self.history.settle(number, Phase.RUNNING, "Started", "")
+        return move
+
+    def move_all(self, *, more_trials: bool = True) -> list[str]:
+        """Carry out moves until there are none: "2 to 20" is a promotion, "9 from 1@10 for 8" a clone in 8's place."""
+        moves = []
+        while (move := self.move(more_trials=more_trials)) is not None:
+            if isinstance(move, Promote):
+                moves.append(f"{move.trial} to {move.target}")
+            else:
+                place = f" for {move.replaces.trial}" if move.replaces else ""
+                moves.append(f"{self.history.rows} from {move.parent.trial}@{move.parent.step}{place}")
+        return moves
 
     def promote_all(self, *, more_trials: bool = True) -> list[tuple[int, int]]:
         """Carry out promotions until there are none; returns (trial, target) of each."""

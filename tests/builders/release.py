@@ -185,7 +185,8 @@ def has_default_storage_class() -> bool:
 
 def node_address() -> str:
     """The address of a node: on the test cluster, this machine as pods see it."""
-    addresses = json.loads(kubectl("get", "nodes", "--output=json"))["items"][0]["status"]["addresses"]
+    nodes = json.loads(kubectl("get", "nodes", "--selector=type!=kwok", "--output=json"))["items"]
+    addresses = nodes[0]["status"]["addresses"]
     return next(str(item["address"]) for item in addresses if item["type"] == "InternalIP")
 
 

@@ -12,13 +12,15 @@ from typing import Any
 
 from podium_contract.experiment import ExperimentSpec
 from podium_contract.lifecycle import FINAL, Phase
-from podium_contract.trial import Observation
+from podium_contract.trial import Observation, Parent
 from podium_contract.wire import Advice, AdviceRequest, Promote, Stop, TrialFacts, TrialRecord, Verdict
 from podium_suggestion.engine import Engine
 
 Parameters = dict[str, Any]
 Objective = Callable[[Parameters, int], dict[str, float] | None]
 """Metrics of a configuration after so many steps; None: it crashes there."""
+Learning = Callable[[Parameters, Any, int], Any]
+"""Weights after a step, of the configuration and the weights before it (None at the start)."""
 KEY = "default/demo/uid"
 
 
@@ -30,11 +32,17 @@ class SimulatedTrial:
     target: int | None
     bracket: int
     origin: str
+    parent: Parent | None = None
     phase: Phase = Phase.PENDING
     reason: str = ""
     message: str = ""
     step: int = 0
     reports: list[Observation] = field(default_factory=list)
+    checkpoints: dict[int, Any] = field(default_factory=dict)
+    """What it has saved, by step: the last two, and the one at which it last rested before them."""
+    rests: list[int] = field(default_factory=list)
+    weights: Any = None
+    """What a stateful objective has made of it."""
     acknowledged: int = 0
     """How many of the reports were told in an exchange whose advice was heeded."""
 
@@ -49,8 +57,13 @@ class SimulatedOperator:
         objective: Objective,
         strides: Iterator[int] | None = None,
         natural_end: int = 5,
+        learn: Learning | None = None,
     ) -> None:
-        """`strides` gives how many steps each running trial trains before the next exchange."""
+        """`strides` gives how many steps each running trial trains before the next exchange.
+
+        With `learn` trials have weights, which clones take over, and the objective is asked about those.
+        """
+        self.learn = learn
         self.engine = engine
         self.spec = spec
         self.objective = objective
@@ -122,9 +135,10 @@ class SimulatedOperator:
         for assignment in advice.assignments:
             if assignment.number not in self.trials:
                 self.trials[assignment.number] = SimulatedTrial(
-                    assignment.parameters, assignment.target, assignment.bracket, assignment.origin
+                    assignment.parameters, assignment.target, assignment.bracket, assignment.origin, assignment.parent
                 )
-                self.log.append(f"start {assignment.number} {assignment.parameters} to {assignment.target}")
+                of = f" from {assignment.parent.trial}@{assignment.parent.step}" if assignment.parent else ""
+                self.log.append(f"start {assignment.number}{of} {assignment.parameters} to {assignment.target}")
         self._to_mention = {verdict.trial for verdict in advice.verdicts}
 
     def records(self) -> list[TrialRecord]:
@@ -132,25 +146,43 @@ class SimulatedOperator:
 
     @property
     def trained_steps(self) -> int:
-        return sum(trial.step for trial in self.trials.values())
+        return sum(t.step - (t.parent.step if t.parent else 0) for t in self.trials.values() if t.step)
 
     # --- parts -------------------------------------------------------------------------------------------------
 
     def _train(self, trial: SimulatedTrial, stride: int) -> None:
+        if trial.parent is not None and stride and not trial.checkpoints:
+            trial.step = trial.parent.step
+            trial.weights = self.trials[trial.parent.trial].checkpoints[trial.step]  # a KeyError: it was not kept
         end = self.natural_end if trial.target is None else trial.target
         for step in range(trial.step + 1, min(trial.step + stride, end) + 1):
-            metrics = self.objective(trial.parameters, step)
+            metrics = self._metrics(trial, step)
             if metrics is None:
                 trial.phase, trial.reason, trial.message = Phase.FAILED, "ExitCode", f"crashed at step {step}"
                 return
             trial.step = step
             trial.reports.append(Observation(attempt=1, step=step, sequence=step, metrics=metrics))
+            self._save(trial)
         if trial.step >= end:
             maximum = self.spec.scheduler.max
             rests = trial.target is not None and maximum is not None and trial.target < maximum
             trial.phase = Phase.PAUSED if rests else Phase.SUCCEEDED
             trial.reason = "RungReached" if rests else "Finished"
             trial.message = f"trained to step {trial.step}"
+
+    def _metrics(self, trial: SimulatedTrial, step: int) -> dict[str, float] | None:
+        if self.learn is not None:
+            trial.weights = self.learn(trial.parameters, trial.weights, step)
+        return self.objective(trial.parameters if self.learn is None else {"weights": trial.weights}, step)
+
+    def _save(self, trial: SimulatedTrial) -> None:
+        """Keep checkpoints as the SDK does."""
+        trial.checkpoints[trial.step] = trial.weights
+        last = sorted(trial.checkpoints)[-2:]
+        rest = max((step for step in trial.rests if step < trial.step), default=None)
+        trial.checkpoints = {s: kept for s, kept in trial.checkpoints.items() if s in last or s == rest}
+        if trial.step == trial.target:
+            trial.rests.append(trial.step)
 
     def _heed_verdict(self, verdict: Verdict) -> None:
         trial = self.trials[verdict.trial]
@@ -174,6 +206,7 @@ class SimulatedOperator:
                 target=trial.target,
                 bracket=trial.bracket,
                 origin=trial.origin,
+                parent=trial.parent,
             )
             is_news = self._told.get(number) != facts.model_copy(update={"observations": ()})
             if self.is_new or is_news or facts.observations or number in self._to_mention:

@@ -122,6 +122,7 @@ def test_of_two_replicas_one_acts_and_the_other_takes_over(crds: None, tmp_path:
         assert second.kill(signal.SIGTERM) == 0, "it leaves in peace"
 
 
+@pytest.mark.alone
 @needs_own_cluster
 def test_api_server_that_dies_comes_back_to_the_same_experiment(podium: Podium) -> None:
     podium.apply(step_seconds="0.3")
@@ -133,6 +134,7 @@ def test_api_server_that_dies_comes_back_to_the_same_experiment(podium: Podium) 
     podium.assert_whole(9)
 
 
+@pytest.mark.alone
 @needs_own_cluster
 def test_api_server_that_hangs_is_waited_for(podium: Podium) -> None:
     podium.apply(step_seconds="0.3")
@@ -143,6 +145,7 @@ def test_api_server_that_hangs_is_waited_for(podium: Podium) -> None:
     podium.assert_whole(9)
 
 
+@pytest.mark.alone
 @needs_own_cluster
 def test_frozen_kubelet_delays_and_loses_nothing(podium: Podium) -> None:
     podium.apply(step_seconds="0.3")

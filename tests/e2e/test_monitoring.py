@@ -97,7 +97,7 @@ def a_trial(*command: str, **container: Any) -> dict[str, Any]:
 
 def offer_gpus(count: int) -> None:
     """Let the scheduler count GPUs where no node has one: scheduling is real, the devices are not."""
-    nodes = json.loads(kubectl("get", "nodes", "--output=json"))["items"]
+    nodes = json.loads(kubectl("get", "nodes", "--selector=type!=kwok", "--output=json"))["items"]
     if any("nvidia.com/gpu" in node["status"]["allocatable"] for node in nodes):
         return
     patch = [

@@ -87,7 +87,7 @@ def test_deleted_pod_is_a_disruption_and_its_trial_resumes(podium: Podium) -> No
 
 
 def test_suspension_frees_every_pod_and_resumption_goes_on(podium: Podium) -> None:
-    podium.apply(scheduler=FULL, max_trials=2, step_seconds="0.4")
+    podium.apply(scheduler=FULL, max_trials=2, step_seconds="1")
     until(lambda: len(podium.running()) == 2, "two pods")
     podium.patch("bowl", suspend=True)
     podium.wait_for("Suspended")

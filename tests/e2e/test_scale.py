@@ -16,7 +16,7 @@ import pytest
 from builders.operator_at_work import EXPERIMENTS, ROOT, Podium, a_namespace, at_work, is_own_cluster, kubectl
 from podium_operator.kube.api import KubernetesApi
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 RECORDING = """
 import asyncio, json, os

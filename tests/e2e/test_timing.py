@@ -15,7 +15,7 @@ import pytest
 from builders.experiments import a_scheduler
 from builders.operator_at_work import Podium, until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 SCRAPE_SECONDS = 5.0
 LATE_AND_BAD = """

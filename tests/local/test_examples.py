@@ -54,6 +54,32 @@ def check_halving(document: dict[str, Any]) -> None:
     assert steps == [2] * 6 + [6] * 2 + [18]
 
 
+def check_hyperband(document: dict[str, Any]) -> None:
+    """17 trials are one whole round: nine from 2 trees, five from 6, three from 18."""
+    steps = sorted(trial["observations"][-1]["step"] for trial in document["trials"])
+    assert steps == [2] * 6 + [6] * (2 + 4) + [18] * (1 + 1 + 3)
+
+
+def check_bohb(document: dict[str, Any]) -> None:
+    """The brackets are Hyperband's, and once six trials have rested the configurations are TPE's."""
+    check_hyperband(document)
+    assert document["spec"]["search"]["algorithm"] == "tpe"
+
+
+def check_pbt(document: dict[str, Any]) -> None:
+    """Clones go on from their parents, and only what may change has changed."""
+    trials = {trial["number"]: trial for trial in document["trials"]}
+    clones = [trial for trial in trials.values() if trial["parent"]]
+    assert clones
+    for clone in clones:
+        parent = trials[clone["parent"]["trial"]]
+        assert clone["observations"][0]["step"] == clone["parent"]["step"] + 1
+        assert clone["parameters"]["width"] == parent["parameters"]["width"]
+        assert clone["parameters"]["lr"] != parent["parameters"]["lr"]
+    places = document["spec"]["scheduler"]["settings"]["populationSize"]
+    assert sum(trial["phase"] == "Succeeded" for trial in trials.values()) == places
+
+
 def check_median(document: dict[str, Any]) -> None:
     assert {trial["phase"] for trial in document["trials"]} == {"Pruned", "Succeeded"}
 
@@ -77,6 +103,10 @@ CHECKS = {
     "gp.yaml": check_gp,
     "grid.yaml": check_grid,
     "halving.yaml": check_halving,
+    "hyperband.yaml": check_hyperband,
+    "bohb.yaml": check_bohb,
+    "pbt.yaml": check_pbt,
+    "pb2.yaml": check_pbt,
     "median.yaml": check_median,
     "pareto.yaml": check_pareto,
 }

@@ -3,7 +3,8 @@
 A checkpoint is one file, `step-00000009.checkpoint`: the digest of a header, the header (JSON: step, length and digest of
 the payload, the reports), then the user's bytes. It is written beside its final name, flushed to the disk and renamed, so
 a reader sees all of it or none. The last two are kept: one that is torn all the same (a lying disk) is noticed by its
-digest and passed over.
+digest and passed over. Besides, the one with which the trial last reached a target is kept until it has gone past the
+next: a clone made of it there starts from that very step, however long its own start takes.
 
 A checkpoint of many files is a folder of its own, `files-00000009-3f2a91c0`, that the header names, with the size and the
 digest of each file. The file of the header is written last: until then the folder belongs to nobody and is cleared away.
@@ -55,10 +56,17 @@ class Checkpoint:
 
 
 def write_checkpoint(
-    folder: Path, step: int, payload: bytes, reports: Sequence[Observation], files: Path | None = None
+    folder: Path,
+    step: int,
+    payload: bytes,
+    reports: Sequence[Observation],
+    files: Path | None = None,
+    *,
+    is_rest: bool = False,
 ) -> None:
-    """Store a checkpoint, and drop all but it and the latest one of an earlier step.
+    """Store a checkpoint, and drop all but it, the latest one of an earlier step and the last earlier rest.
 
+    `is_rest` says that the trial has reached its target with it: while it trains on, a clone may still start from there.
     `files` is a complete folder that `new_files_folder` made. Raises CheckpointError when the disk refuses.
     """
     target = folder / f"step-{step:08d}.checkpoint"
@@ -71,6 +79,7 @@ def write_checkpoint(
             "length": len(payload),
             "digest": hashlib.sha256(payload).hexdigest(),
             "reports": [report_line(report) for report in reports],
+            "rest": is_rest,
         }
         if files is not None:
             _sync_all(files)
@@ -127,15 +136,24 @@ def resume_point(folder: Path) -> Checkpoint | None:
     return replace(earlier, reports=latest.reports)
 
 
-def adopt_latest(owner: Path, folder: Path) -> Checkpoint | None:
-    """Store the latest checkpoint of another trial as one's own, without its reports; None when there is none.
+def adopt(owner: Path, folder: Path, step: int | None = None) -> Checkpoint | None:
+    """Store a checkpoint of another trial as one's own, without its reports; None when there is none at all.
 
-    Its owner may still train, and drop the files while they are copied: then the next one is taken.
+    With a step: the checkpoint of that very step, or of the last one before it where the other saves rarely; raises
+    CheckpointError when there are later ones only. Without: the latest. Its owner may still train, and drop the files
+    while they are copied: then they are looked for again.
     """
     for _ in range(_MOST_LOOKS):
-        checkpoint = latest_checkpoint(owner)
-        if checkpoint is None:
+        intact = list(_intact(owner))
+        if not intact:
             return None
+        checkpoint = next((found for found in intact if step is None or found.step <= step), None)
+        if checkpoint is None:
+            raise CheckpointError(
+                errno.ENOENT,
+                f"a clone starts from a checkpoint of step {step} or before, got {intact[-1].step} as the earliest in "
+                f"{owner}; save at the target, as `is_save_due` tells",
+            )
         files = None
         if checkpoint.files is not None:
             files = new_files_folder(folder, checkpoint.step)
@@ -233,7 +251,8 @@ def _clear_away(folder: Path, step: int) -> None:
     A checkpoint of a later step is superfluous as well: it was torn, or training went back behind it.
     """
     files = _checkpoints(folder)
-    kept = [file for file in files if _step_of(file) <= step][:_KEPT]
+    earlier = [file for file in files if _step_of(file) <= step]
+    kept = earlier[:_KEPT] + [file for file in earlier[1:] if _header_of(file).get("rest")][:1]
     for file in files:
         if file not in kept:
             file.unlink(missing_ok=True)
@@ -245,13 +264,19 @@ def _clear_away(folder: Path, step: int) -> None:
 
 def _folder_named_in(file: Path) -> str | None:
     """Return the folder that a checkpoint's header names."""
+    name = _header_of(file).get("folder")
+    return name if isinstance(name, str) else None
+
+
+def _header_of(file: Path) -> dict[str, Any]:
+    """Return a checkpoint's header; empty when it cannot be read."""
     try:
         with file.open("rb") as opened:
             opened.readline()
-            name = json.loads(opened.readline()).get("folder")
+            header = json.loads(opened.readline())
     except (OSError, ValueError):
-        return None
-    return name if isinstance(name, str) else None
+        return {}
+    return header if isinstance(header, dict) else {}
 
 
 def _step_of(file: Path) -> int:

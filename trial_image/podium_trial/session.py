@@ -1,5 +1,6 @@
 """One run of a trial, from start to exit code: parameters in; reports, checkpoints and a termination message out."""
 
+import errno
 import operator
 import os
 import pickle
@@ -18,7 +19,8 @@ from podium_contract.model import MAX_COUNT
 from podium_contract.runtime import ExitCode
 from podium_trial.checkpoints import (
     Checkpoint,
-    adopt_latest,
+    CheckpointError,
+    adopt,
     new_files_folder,
     resume_point,
     write_checkpoint,
@@ -118,7 +120,8 @@ class Trial:
         """Return what was last saved (by this trial, else by the parent it is a clone of), or None at the very start.
 
         That is the object given to `save`, or the folder filled in a `checkpoint` block (to read, not to change). A clone
-        begins where its parent's checkpoint was made. Call it once, before the first step: `steps` goes on from there.
+        begins at the step at which its parent was when it was cloned. Call it once, before the first step: `steps` goes on
+        from there. Raises CheckpointError when a clone's parent has saved nothing to start from.
         """
         checkpoint = self._resume_point()
         if checkpoint is None:
@@ -185,7 +188,8 @@ class Trial:
         return _whole_step(step) % every == 0 or step == self.target or self.stopping
 
     def _commit(self, step: int, payload: bytes, files: Path | None = None) -> None:
-        write_checkpoint(self._settings.checkpoints, step, payload, self._journal.up_to(step), files)
+        is_rest = self.target is not None and step >= self.target
+        write_checkpoint(self._settings.checkpoints, step, payload, self._journal.up_to(step), files, is_rest=is_rest)
         self._saved_step = step
 
     def _resume_point(self) -> Checkpoint | None:
@@ -196,8 +200,18 @@ class Trial:
                 self._journal.resume(own.reports)
             return own
         if self._settings.parent_checkpoints is not None:
-            return adopt_latest(self._settings.parent_checkpoints, self._settings.checkpoints)
+            return self._adopted(self._settings.parent_checkpoints)
         return None
+
+    def _adopted(self, owner: Path) -> Checkpoint:
+        checkpoint = adopt(owner, self._settings.checkpoints, self._settings.parent_step)
+        if checkpoint is None:
+            raise CheckpointError(
+                errno.ENOENT,
+                f"a clone starts from its parent's checkpoint, got none in {owner}; "
+                "let the script save, at its target at least, and on a cluster give the experiment trial.checkpoints",
+            )
+        return checkpoint
 
     def _has_reached_target(self) -> bool:
         return self.target is not None and max(self._saved_step, self._journal.last_step) >= self.target

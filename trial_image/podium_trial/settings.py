@@ -23,6 +23,8 @@ class Settings:
     target: int | None = None
     checkpoints: Path = Path("checkpoints")
     parent_checkpoints: Path | None = None
+    parent_step: int | None = None
+    """The step from which a clone goes on; None: its parent's latest."""
     metrics_host: str = ""
     metrics_port: int | None = None
     """None: serve nothing."""
@@ -60,6 +62,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         target=number(runtime.ENV_TARGET),
         checkpoints=path(runtime.ENV_CHECKPOINTS) or Path("checkpoints"),
         parent_checkpoints=path(runtime.ENV_PARENT_CHECKPOINTS),
+        parent_step=number(runtime.ENV_PARENT_STEP),
         metrics_host=environment.get(runtime.ENV_METRICS_HOST, ""),
         metrics_port=number(runtime.ENV_METRICS_PORT),
         metrics_port_file=path(runtime.ENV_METRICS_PORT_FILE),

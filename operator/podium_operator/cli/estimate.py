@@ -15,14 +15,16 @@ from podium_contract.algorithms import (
     SCHEDULERS,
     AshaScheduler,
     HalvingScheduler,
+    HyperbandScheduler,
     MedianScheduler,
+    PopulationScheduler,
     Scheduler,
     algorithm_name,
 )
 from podium_contract.experiment import ExperimentSpec
 from podium_contract.manifest import load_experiment
 from podium_operator.cli.pace import SIMULATED_TRIALS, simulated_steps
-from podium_suggestion.rungs import Bracket, bracket_plan
+from podium_suggestion.rungs import Bracket, bracket_plan, hyperband_brackets
 
 SIMULATED_STEPS = 27
 """How often a simulated trial is judged at most."""
@@ -70,13 +72,14 @@ def command(
         f"{estimate.full_steps} in full: {estimate.saved:.0%} saved"
     )
     console.print(_comparison(spec, estimate))
-    if isinstance(spec.scheduler, HalvingScheduler | AshaScheduler):
-        bracket = _full_bracket(spec)
+    for title, brackets in _full_brackets(spec).items():
         console.print(
-            f"one full bracket: {bracket.steps_from_scratch} from scratch, "
-            f"{bracket.steps_resumed} resumed from checkpoints, {bracket.steps_in_full} in full"
+            f"{title}: {sum(bracket.steps_from_scratch for bracket in brackets)} from scratch, "
+            f"{sum(bracket.steps_resumed for bracket in brackets)} resumed from checkpoints, "
+            f"{sum(bracket.steps_in_full for bracket in brackets)} in full"
         )
-        console.print(_bracket_table(bracket, spec.scheduler.resource))
+        for bracket in brackets:
+            console.print(_bracket_table(bracket, spec.scheduler.resource))
     if step_seconds:
         duration = estimate.steps * step_seconds / min(spec.parallelism, estimate.trials)
         console.print(f"about {duration:.0f} s with {spec.parallelism} at a time, start-up of the trials left out")
@@ -86,8 +89,14 @@ def command(
 
 
 def estimate_of(spec: ExperimentSpec) -> Estimate:
-    """Return the expected spend of an experiment, by simulating its scheduler on made-up learning curves."""
+    """Return the expected spend of an experiment, by simulating its scheduler on made-up learning curves.
+
+    A population needs no simulation: whoever holds a place, its steps are trained once.
+    """
     assert spec.scheduler.max is not None
+    if isinstance(spec.scheduler, PopulationScheduler):
+        steps = spec.scheduler.settings.population_size * spec.scheduler.max
+        return Estimate(spec.max_trials, steps, spec.max_trials * spec.scheduler.max)
     coarse, scale = _coarsened(spec)
     sample = min(spec.max_trials, SIMULATED_TRIALS)
     steps_per_trial = simulated_steps(coarse, sample) / sample * scale
@@ -115,12 +124,18 @@ def _coarsened(spec: ExperimentSpec) -> tuple[ExperimentSpec, float]:
 
 
 def alternatives(spec: ExperimentSpec) -> list[ExperimentSpec]:
-    """Return the experiment under every scheduler, the own one as it is, others with its budgets and their defaults."""
+    """Return the experiment under every scheduler, the own one as it is, others with its budgets and their defaults.
+
+    A population is no alternative to the others, nor they to it: it finds a schedule where they find a configuration.
+    """
     own = spec.scheduler
     specs = []
-    for name in map(algorithm_name, SCHEDULERS):
+    for scheduler in SCHEDULERS:
+        name = algorithm_name(scheduler)
         if name == own.algorithm:
             specs.append(spec)
+            continue
+        if issubclass(scheduler, PopulationScheduler) or isinstance(own, PopulationScheduler):
             continue
         bounds = {"max": own.max} if name == "none" else {"min": getattr(own, "min", 1), "max": own.max}
         with contextlib.suppress(ValidationError):  # trained for one step only, there is nothing to judge early
@@ -154,10 +169,18 @@ def _comparison(spec: ExperimentSpec, own: Estimate) -> Table:
     return table
 
 
-def _full_bracket(spec: ExperimentSpec) -> Bracket:
+def _full_brackets(spec: ExperimentSpec) -> dict[str, tuple[Bracket, ...]]:
+    """Return what a scheduler with a ladder runs when nothing cuts it short, under its name; empty for one without."""
     scheduler = spec.scheduler
-    assert isinstance(scheduler, HalvingScheduler | AshaScheduler)
-    return bracket_plan(scheduler.min, scheduler.max, scheduler.settings.reduction_factor)
+    match scheduler:
+        case HalvingScheduler() | AshaScheduler():
+            plan = bracket_plan(scheduler.min, scheduler.max, scheduler.settings.reduction_factor)
+            return {"one full bracket": (plan,)}
+        case HyperbandScheduler():
+            brackets = hyperband_brackets(scheduler.min, scheduler.max, scheduler.settings.reduction_factor)
+            trials = sum(bracket.rungs[0].trials for bracket in brackets)
+            return {f"one full round of {trials} trials": brackets}
+    return {}
 
 
 def _bracket_table(bracket: Bracket, resource: str) -> Table:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from podium_contract.algorithms import AshaScheduler, HalvingScheduler
+from podium_contract.algorithms import AshaScheduler, HalvingScheduler, HyperbandScheduler, PopulationScheduler
 from podium_contract.experiment import Experiment, ExperimentSpec
 from podium_contract.manifest import ManifestError, load_experiment
 from podium_operator.cli.exit_codes import EXIT_INVALID
@@ -42,9 +42,11 @@ def summary(experiment: Experiment) -> str:
     objectives = ", ".join(f"{objective.goal} {objective.metric}" for objective in spec.objectives)
     scheduler = spec.scheduler.algorithm
     spend = "" if spec.scheduler.max is None else f" up to {spec.scheduler.resource} {spec.scheduler.max}"
-    if isinstance(spec.scheduler, HalvingScheduler | AshaScheduler):
+    if isinstance(spec.scheduler, HalvingScheduler | AshaScheduler | HyperbandScheduler):
         ladder = rung_budgets(spec.scheduler.min, spec.scheduler.max, spec.scheduler.settings.reduction_factor)
         spend += f" in {len(ladder)} rungs ({', '.join(map(str, ladder))})"
+    if isinstance(spec.scheduler, PopulationScheduler):
+        spend += f" in steps of {spec.scheduler.interval} for {spec.scheduler.settings.population_size} members"
     return (
         f"{experiment.metadata.name} is valid: {objectives} over {parameters}, {_points(spec)}; "
         f"{spec.search.algorithm} × {scheduler}{spend}; "

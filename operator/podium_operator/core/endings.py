@@ -102,4 +102,4 @@ def _after_deadline(spec: ExperimentSpec, run: Run) -> Ruling:
 
 def progress(spec: ExperimentSpec, trial: Trial) -> str:
     """Return how far a trial is, in the scheduler's resource: "epoch 9"."""
-    return f"{spec.scheduler.resource} {trial.status.step}"
+    return f"{spec.scheduler.resource} {trial.step}"

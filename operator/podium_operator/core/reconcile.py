@@ -144,7 +144,7 @@ def _take_in_run(draft: Draft, number: int, stop: Stop | None) -> None:
     if run.state is RunState.ACTIVE and status.phase is not Phase.RUNNING:
         began = {} if status.start_time else {"start_time": run.started or draft.now}
         resource, target = draft.spec.scheduler.resource, trial.target
-        course = f"{resource} {status.step} to {target}" if target else "until it ends"
+        course = f"{resource} {trial.step} to {target}" if target else "until it ends"
         draft.apply(number, Ruling(Event.START, Reason.STARTED, f"run {run.attempt} trains, {course}"), **began)
     if run.state is RunState.WAITING and run.waiting_reason is not None:
         _tell_what_it_waits_for(draft, trial, run.waiting_reason, run.waiting)

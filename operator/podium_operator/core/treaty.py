@@ -22,6 +22,8 @@ def treaty_variables(experiment: Experiment, trial: Trial, attempt: int) -> dict
     }
     if trial.target is not None:
         variables[runtime.ENV_TARGET] = str(trial.target)
+    if trial.spec.parent is not None:
+        variables[runtime.ENV_PARENT_STEP] = str(trial.spec.parent.step)
     return variables
 
 

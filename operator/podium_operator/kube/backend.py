@@ -411,7 +411,7 @@ class KubeBackend:
         A log is read from its beginning again, so from where the pod began; pages that were scraped do not come again.
         """
         first = first_step_of(pod)
-        return first if trial is None or isinstance(self._source, LogMetrics) else max(first, trial.status.step)
+        return first if trial is None or isinstance(self._source, LogMetrics) else max(first, trial.step)
 
     def _running_pods(self) -> Iterator[LivePod]:
         for live in list(self._pods.values()):

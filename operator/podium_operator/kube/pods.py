@@ -76,7 +76,7 @@ def pod_of(experiment: Experiment, trial: Trial, attempt: int) -> Json:
             "name": run_name(experiment.metadata.name, trial.spec.number, attempt),
             "namespace": experiment.metadata.namespace,
             "labels": labels,
-            "annotations": {**(metadata.get("annotations") or {}), ANNOTATION_FIRST_STEP: str(trial.status.step)},
+            "annotations": {**(metadata.get("annotations") or {}), ANNOTATION_FIRST_STEP: str(trial.step)},
             "ownerReferences": [owner_reference("Trial", trial.metadata.name, trial.metadata.uid)],
         },
         "spec": pod,

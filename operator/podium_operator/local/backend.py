@@ -313,12 +313,12 @@ class LocalBackend:
             ) from fault
 
     def _first_step(self, trial: Trial) -> int:
-        """Return the step that a run goes on from: without a checkpoint it can only begin anew."""
+        """Return the step that a run goes on from: without a checkpoint it can only begin anew, a clone where it began."""
         try:
             has_checkpoint = any(self._folder.checkpoints(trial.spec.number).iterdir())
         except FileNotFoundError:
             has_checkpoint = False
-        return trial.status.step if has_checkpoint else 0
+        return trial.step if has_checkpoint else trial.inherited
 
     def _live(self, record: RunRecord) -> LiveRun:
         reader = reader_for(self._wanted.spec.trial.metrics, record.run.attempt, after_step=record.first_step)

@@ -68,6 +68,34 @@ def encoded(spec: ExperimentSpec, trials: Sequence[TrialRecord]) -> FloatArray:
     return np.array([space.to_unit(trial.parameters) for trial in trials]).reshape(len(trials), space.dimension)
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """The steps that one trial contributes to a lineage: after `start`, up to and with `end`."""
+
+    trial: TrialRecord
+    start: int
+    end: int
+
+
+def lineage_of(trials: Sequence[TrialRecord], number: int) -> list[Stretch]:
+    """Return how a trial came to be what it is: its ancestors' steps up to each cloning, then its own; oldest first."""
+    by_number = {trial.number: trial for trial in trials}
+    stretches: list[Stretch] = []
+    trial, end = by_number.get(number), None
+    while trial is not None:
+        own = trial_span(trial)
+        stretches.append(Stretch(trial, own.start, own.end if end is None else end))
+        parent, end = trial.parent, own.start
+        trial = by_number.get(parent.trial) if parent is not None else None
+    return stretches[::-1]
+
+
+def trial_span(trial: TrialRecord) -> Stretch:
+    """Return the steps that a trial has trained itself."""
+    start = 0 if trial.parent is None else trial.parent.step
+    return Stretch(trial, start, max([start, *(observation.step for observation in trial.observations)]))
+
+
 def importance_of(results: Results) -> Importance | None:
     """Return permutation importances under a random forest (Breiman, 2001), or None when there is too little to tell.
 

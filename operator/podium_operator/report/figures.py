@@ -1,6 +1,6 @@
 """The figures of a report. Each function draws one question's answer, and says in words what it shows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from podium_contract.experiment import Objective
 from podium_contract.lifecycle import FINAL, Phase
 from podium_contract.parameters import CategoricalParameter, OrdinalParameter, Parameter
-from podium_operator.report.facts import FloatArray, best_so_far, curve_of, encoded, final_values, importance_of
+from podium_operator.report.facts import (
+    FloatArray,
+    Stretch,
+    best_so_far,
+    curve_of,
+    encoded,
+    final_values,
+    importance_of,
+    lineage_of,
+    trial_span,
+)
 from podium_operator.results import Results
 from podium_suggestion.space import Column, Space
 
@@ -52,6 +62,8 @@ _STYLE: dict[str, Any] = {
     "svg.hashsalt": "podium",
 }
 _MOST_TICK_LABEL = 14
+_MOST_SCHEDULES = 8
+"""Parameters whose schedules are drawn, in order of the manifest."""
 
 
 @dataclass(frozen=True)
@@ -275,10 +287,93 @@ def draw_rungs(results: Results) -> Drawing | None:
     return Drawing("rungs", "Rungs", "Trials that reached each rung, and of those the ones that were promoted.", figure)
 
 
+def draw_population(results: Results) -> Drawing | None:
+    """Draw who was cloned from whom, and the schedule of each parameter that emerged on the way to the best trial."""
+    if all(trial.parent is None for trial in results.trials):
+        return None
+    spec = results.experiment.spec
+    best = results.experiment.status.best[:1]
+    lineage = lineage_of(results.trials, best[0].trial) if best else []
+    columns = [column for column in Space(spec.parameters).columns if _has_changed(column, lineage)][:_MOST_SCHEDULES]
+    places = len({trial.bracket for trial in results.trials})
+    heights = [0.9 + 0.22 * places, *[1.5] * len(columns)]
+    figure = Figure(figsize=(7.5, sum(heights) + 0.6), layout="constrained")
+    tree, *schedules = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    _draw_lineage(tree, results, lineage)
+    for axes, column in zip(schedules, columns, strict=True):
+        _draw_schedule(axes, column, results, lineage)
+    (schedules or [tree])[-1].set_xlabel(spec.scheduler.resource)
+    tree.xaxis.set_major_locator(MaxNLocator(integer=True))
+    descent = " → ".join(str(stretch.trial.number) for stretch in lineage)
+    clones = sum(trial.parent is not None for trial in results.trials)
+    words = f"{clones} clones in {places} places."
+    if lineage:
+        words += f" Dark: the way to the best trial, over the trials {descent}."
+        words += "".join(f" {column.parameter.name}: {_course(column, lineage)}." for column in columns)
+    return Drawing("population", "Lineage and schedule", words, figure)
+
+
+def _has_changed(column: Column, lineage: Sequence[Stretch]) -> bool:
+    name = column.parameter.name
+    return len({repr(stretch.trial.parameters.get(name)) for stretch in lineage}) > 1
+
+
+def _course(column: Column, lineage: Sequence[Stretch]) -> str:
+    """Return a parameter's values on a lineage in words, repeated ones told once: "0.1, 0.08, 0.064"."""
+    values = [_short(stretch.trial.parameters.get(column.parameter.name, "-")) for stretch in lineage]
+    return ", ".join(value for value, before in zip(values, [None, *values], strict=False) if value != before)
+
+
+def _draw_lineage(axes: Axes, results: Results, lineage: Sequence[Stretch]) -> None:
+    """Draw a bar for each trial in its place, and a line from the parent's to the clone's where one was made."""
+    places = {trial.number: trial.bracket for trial in results.trials}
+    on_the_way = {stretch.trial.number: stretch for stretch in lineage}
+    for trial in results.trials:
+        span = trial_span(trial)
+        axes.plot(
+            [span.start, span.end],
+            [trial.bracket] * 2,
+            color=PHASE_COLOURS[trial.phase],
+            linewidth=4,
+            alpha=0.5,
+            solid_capstyle="butt",
+        )
+        if trial.parent is not None and trial.parent.trial in places:
+            colour, width = (_BEST, 1.8) if trial.number in on_the_way else (_INK, 0.6)
+            ends = [places[trial.parent.trial], trial.bracket]
+            axes.plot([span.start] * 2, ends, color=colour, linewidth=width, alpha=0.8, zorder=4)
+    for stretch in lineage:
+        axes.plot([stretch.start, stretch.end], [stretch.trial.bracket] * 2, color=_BEST, linewidth=1.8, zorder=4)
+    axes.set_ylabel("place")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.invert_yaxis()
+
+
+def _draw_schedule(axes: Axes, column: Column, results: Results, lineage: Sequence[Stretch]) -> None:
+    """Draw a parameter's value over the steps: everybody's thin, the best trial's lineage dark."""
+    name = column.parameter.name
+    for trial in results.trials:
+        if name in trial.parameters:
+            span = trial_span(trial)
+            height = float(column.to_unit([trial.parameters[name]])[0])
+            axes.plot([span.start, span.end], [height] * 2, color=PHASE_COLOURS[trial.phase], linewidth=1, alpha=0.5)
+    steps = [step for stretch in lineage for step in (stretch.start, stretch.end)]
+    heights = [
+        float(column.to_unit([stretch.trial.parameters[name]])[0]) if name in stretch.trial.parameters else np.nan
+        for stretch in lineage
+        for _ in range(2)
+    ]
+    axes.plot(steps, heights, color=_BEST, linewidth=2, zorder=4)
+    axes.set_ylim(-0.05, 1.05)
+    axes.set_yticks(*zip(*_axis_labels(column), strict=True))
+    axes.set_ylabel(_short(name))
+
+
 _FIGURES: tuple[Callable[[Results], Drawing | None], ...] = (
     draw_history,
     draw_front,
     draw_curves,
+    draw_population,
     draw_rungs,
     draw_parallel_coordinates,
     draw_importance,

@@ -10,6 +10,7 @@ import numpy as np
 
 from podium_contract.algorithms import TpeSettings
 from podium_contract.parameters import Assignment
+from podium_suggestion.fidelity import ranking_at_highest
 from podium_suggestion.history import History, IntArray
 from podium_suggestion.ranking import ranking
 from podium_suggestion.samplers.parzen import Parzen
@@ -36,18 +37,22 @@ class TpeSampler:
         self._startup = SobolSampler(space, seed)
 
     def propose(self, history: History, number: int, rng: np.random.Generator) -> Assignment:
-        order = ranking(history, places=_MOST_GOOD)
+        is_refined = self._settings.fidelity == "refined"
+        enough = self._settings.startup_trials
+        order = ranking(history, places=_MOST_GOOD) if is_refined else ranking_at_highest(history, enough)
         if len(order) < self._settings.startup_trials:
             return self._startup.propose(history, number, rng)
         good = order[: min(int(np.ceil(_GOOD_SHARE * len(order))), _MOST_GOOD)]
-        candidates, scores = self._scored(history, good, rng)
+        others = _others(history, good, rng) if is_refined else _others_at_rung(history, order[len(good) :], rng)
+        candidates, scores = self._scored(history, good, others, rng)
         best = np.argsort(-scores, kind="stable")
         untried = (row for row in best if self._space.key(candidates[row]) not in history.tried)
         return self._space.from_unit(candidates[next(untried, best[0])])
 
-    def _scored(self, history: History, good: IntArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    def _scored(
+        self, history: History, good: IntArray, others: IntArray, rng: np.random.Generator
+    ) -> tuple[FloatArray, FloatArray]:
         """Return draws from the good trials' density, shape (n, dimension), and their scores log(l/g), shape (n,)."""
-        others = _others(history, good, rng)
         of_good = self._density(history.units[good], _weights_by_rank(len(good)))
         of_others = self._density(history.units[others], np.ones(len(others)))
         candidates = of_good.sample(rng, self._settings.candidates)
@@ -60,10 +65,19 @@ class TpeSampler:
 
 def _others(history: History, good: IntArray, rng: np.random.Generator) -> IntArray:
     """Return the rows of all other trials that have a configuration, ascending."""
-    others = np.setdiff1d(np.flatnonzero(np.isfinite(history.units).any(axis=1)), good)
-    if len(others) <= _MOST_OTHERS:
-        return others
-    return np.sort(rng.choice(others, _MOST_OTHERS, replace=False))
+    return _at_most(np.setdiff1d(np.flatnonzero(np.isfinite(history.units).any(axis=1)), good), rng)
+
+
+def _others_at_rung(history: History, ranked: IntArray, rng: np.random.Generator) -> IntArray:
+    """Return the rows of the others among a rung's trials, and of all pending and failed ones, ascending."""
+    apart = np.flatnonzero((history.pending | history.failed) & np.isfinite(history.units).any(axis=1))
+    return _at_most(np.union1d(ranked, apart), rng)
+
+
+def _at_most(rows: IntArray, rng: np.random.Generator) -> IntArray:
+    if len(rows) <= _MOST_OTHERS:
+        return rows
+    return np.sort(rng.choice(rows, _MOST_OTHERS, replace=False))
 
 
 def _weights_by_rank(count: int) -> FloatArray:

@@ -14,6 +14,9 @@ Where the paper is silent:
   trial per rung is finished this way.
 """
 
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
 import numpy as np
 
 from podium_contract.algorithms import AshaScheduler
@@ -21,32 +24,45 @@ from podium_contract.experiment import RungStatus
 from podium_contract.wire import Promote, Stop
 from podium_suggestion.history import History
 from podium_suggestion.rungs import rung_budgets
-from podium_suggestion.schedulers.base import Start
+from podium_suggestion.schedulers.base import Scheduler, Start
 from podium_suggestion.schedulers.ladder import RungView, rung_statuses, view_rung
+from podium_suggestion.schedulers.stopping import StoppingAsha
 from podium_suggestion.schedulers.wording import Wording
 
 
 class Asha:
     """Promotes whenever a rung's best share has a new member."""
 
-    def __init__(self, settings: AshaScheduler, wording: Wording) -> None:
-        self._eta = settings.settings.reduction_factor
-        self._finishes_best = settings.settings.finish_best
-        self._budgets = rung_budgets(settings.min, settings.max, self._eta)
+    def __init__(
+        self,
+        budgets: tuple[int, ...],
+        eta: int,
+        wording: Wording,
+        *,
+        finishes_best: bool,
+        bracket_of: Callable[[History], int] = lambda _history: 0,
+    ) -> None:
+        """`bracket_of` chooses the bracket of the next trial; bracket k climbs all but the lowest k rungs."""
+        self._eta = eta
+        self._finishes_best = finishes_best
+        self._budgets = budgets
         self._wording = wording
+        self._bracket_of = bracket_of
 
-    def start(self, history: History, number: int) -> Start:  # noqa: ARG002  (the same for every trial)
-        return Start(self._budgets[0])
+    def start(self, history: History, number: int) -> Start:  # noqa: ARG002  (numbers are given in order)
+        bracket = self._bracket_of(history)
+        return Start(self._budgets[bracket], bracket)
 
     def judge(self, history: History, number: int, step: int) -> Stop | None:  # noqa: ARG002  (rungs decide)
         return None
 
     def next_move(self, history: History, more_trials: bool) -> Promote | None:
         # Higher rungs first, so that a promotion is not starved by new trials.
-        for budget, target in reversed(list(zip(self._budgets, self._budgets[1:], strict=False))):
-            promotion = self._promotion(view_rung(history, budget), target)
-            if promotion is not None:
-                return promotion
+        for budget, target in reversed(list(pairwise(self._budgets))):
+            for rung in self._by_bracket(history, view_rung(history, budget)):
+                promotion = self._promotion(rung, target)
+                if promotion is not None:
+                    return promotion
         if self._finishes_best and not more_trials and not history.pending.any():
             return self._finish(history)
         return None
@@ -57,16 +73,23 @@ class Asha:
             return ()
         return tuple(
             self._dismissal(history, rung, int(row))
-            for rung in (view_rung(history, budget) for budget in self._budgets[:-1])
+            for budget in self._budgets[:-1]
+            for rung in self._by_bracket(history, view_rung(history, budget))
             for row in np.flatnonzero(rung.resting)
         )
+
+    def refusal(self, history: History) -> None:  # noqa: ARG002  (any number may begin)
+        return None
 
     def rungs(self, history: History) -> tuple[RungStatus, ...]:
         return rung_statuses(history, self._budgets)
 
+    def _by_bracket(self, history: History, rung: RungView) -> Iterator[RungView]:
+        """Yield the rung as each bracket sees it of which somebody rests there."""
+        for bracket in np.unique(history.bracket[rung.resting]):
+            yield rung.among(np.asarray(history.bracket == bracket))
+
     def _promotion(self, rung: RungView, target: int) -> Promote | None:
-        if not rung.resting.any():
-            return None
         reached = int(np.count_nonzero(rung.reached))
         best = rung.ranked(rung.is_able)[: reached // self._eta]
         waiting = best[rung.resting[best]]
@@ -96,3 +119,12 @@ class Asha:
         reached = int(np.count_nonzero(rung.reached))
         reason = self._wording.is_outside(float(rung.loss[row]), rung.budget, self._eta, reached)
         return Stop(trial=row + 1, step=int(history.step[row]), reason=reason)
+
+
+def make_asha(settings: AshaScheduler, wording: Wording) -> Scheduler:
+    """Return ASHA in the form that the settings ask for."""
+    wanted = settings.settings
+    budgets = rung_budgets(settings.min, settings.max, wanted.reduction_factor)
+    if wanted.variant == "stopping":
+        return StoppingAsha(budgets, wanted.reduction_factor, wording)
+    return Asha(budgets, wanted.reduction_factor, wording, finishes_best=wanted.finish_best)

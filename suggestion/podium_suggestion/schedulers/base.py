@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from podium_contract.experiment import RungStatus
+from podium_contract.parameters import Assignment
+from podium_contract.trial import Parent
 from podium_contract.wire import Promote, Stop
 from podium_suggestion.history import History
 
@@ -19,6 +21,19 @@ class Start:
     target: int | None
     """Steps to train at first; None: until its command ends."""
     bracket: int = 0
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A new trial that goes on from another one's checkpoint."""
+
+    parent: Parent
+    assignment: Assignment
+    start: Start
+    origin: str
+    """How it came to be, in a sentence."""
+    replaces: Stop | None = None
+    """The verdict on the resting trial whose place it takes; None when the place was empty."""
 
 
 class Scheduler(Protocol):
@@ -35,12 +50,19 @@ class Scheduler(Protocol):
         """
         ...
 
-    def next_move(self, history: History, more_trials: bool) -> Promote | None:
-        """Return the promotion that a free slot should go to, or None. `more_trials`: whether new ones may still come."""
+    def next_move(self, history: History, more_trials: bool) -> Promote | Clone | None:
+        """Return what a free slot should go to, or None. `more_trials`: whether new ones may still come, clones included."""
         ...
 
     def dismissals(self, history: History, more_trials: bool) -> tuple[Stop, ...]:
         """Return stops for the resting trials that can never be promoted any more."""
+        ...
+
+    def refusal(self, history: History) -> str | None:
+        """Return why the search may not start another trial now, in a sentence; None where it may.
+
+        Where nothing else is left to do, this is why the experiment ends.
+        """
         ...
 
     def rungs(self, history: History) -> tuple[RungStatus, ...]:

@@ -6,8 +6,9 @@ so failures do not hold a rung up; while a bracket waits for stragglers new tria
 idles. When no more trials can come, the bracket that they would have filled goes on with those that it has.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 
@@ -20,6 +21,16 @@ from podium_suggestion.rungs import full_bracket_size, rung_budgets, survivors
 from podium_suggestion.schedulers.base import Start
 from podium_suggestion.schedulers.ladder import RungView, rung_statuses, view_rung
 from podium_suggestion.schedulers.wording import Wording
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a bracket begins."""
+
+    size: int
+    """Trials that begin in it."""
+    budget: int
+    """The rung at which they do."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +48,18 @@ class _Ranking:
 class Halving:
     """Ranks full rungs, promotes the best share and stops the rest."""
 
-    def __init__(self, settings: HalvingScheduler, wording: Wording, max_trials: int) -> None:
-        self._eta = settings.settings.reduction_factor
-        self._budgets = rung_budgets(settings.min, settings.max, self._eta)
-        self._size = settings.settings.bracket_size or min(full_bracket_size(self._budgets, self._eta), max_trials)
+    def __init__(
+        self, budgets: tuple[int, ...], eta: int, wording: Wording, opening_of: Callable[[int], Opening]
+    ) -> None:
+        """`opening_of` says how bracket 0, 1 ... begins; one of size 0 is passed over."""
+        self._eta = eta
+        self._budgets = budgets
         self._wording = wording
+        self._opening_of = opening_of
 
     def start(self, history: History, number: int) -> Start:  # noqa: ARG002  (numbers are given in order)
-        return Start(self._budgets[0], self._open_bracket(history))
+        bracket = self._open_bracket(history)
+        return Start(self._opening_of(bracket).budget, bracket)
 
     def judge(self, history: History, number: int, step: int) -> Stop | None:  # noqa: ARG002  (rungs decide)
         return None
@@ -63,17 +78,25 @@ class Halving:
             for row in ranking.dismissed
         )
 
+    def refusal(self, history: History) -> None:  # noqa: ARG002  (any number may begin)
+        return None
+
     def rungs(self, history: History) -> tuple[RungStatus, ...]:
         return rung_statuses(history, self._budgets)
 
     def _open_bracket(self, history: History) -> int:
         """Return the bracket that the next trial joins: the latest one, unless it is full or was ranked already."""
         if not history.rows:
-            return 0
+            return self._first_from(0)
         latest = int(history.bracket.max())
-        members = _members(history, latest)
-        was_ranked = members & ((history.target > self._budgets[0]) | history.in_phase(Phase.PRUNED))
-        return latest if np.count_nonzero(members) < self._size and not was_ranked.any() else latest + 1
+        members, opening = _members(history, latest), self._opening_of(latest)
+        was_ranked = members & ((history.target > opening.budget) | history.in_phase(Phase.PRUNED))
+        is_open = np.count_nonzero(members) < opening.size and not was_ranked.any()
+        return latest if is_open else self._first_from(latest + 1)
+
+    def _first_from(self, bracket: int) -> int:
+        """Return the first bracket from `bracket` on that anybody begins in."""
+        return next(later for later in count(bracket) if self._opening_of(later).size)
 
     def _rankings(self, history: History, more_trials: bool) -> list[tuple[_Ranking, int]]:
         """Return every rung that is decided and has trials resting, with the budget above it; higher rungs first."""
@@ -91,7 +114,7 @@ class Halving:
     def _is_full(self, members: BoolArray, bracket: int, history: History, more_trials: bool) -> bool:
         """Answer whether no trial will join a bracket any more."""
         size = int(np.count_nonzero(members))
-        return not more_trials or size >= self._size or bracket < self._open_bracket(history)
+        return not more_trials or size >= self._opening_of(bracket).size or bracket < self._open_bracket(history)
 
     def _is_settled(self, history: History, rung: RungView, members: BoolArray) -> bool:
         """Answer whether each member has reached the rung or ended, and none can still rise to it."""
@@ -122,6 +145,14 @@ class Halving:
         if ranking.trials < self._eta:
             return f"{self._wording.at(loss, budget)} is not the best of {ranking.trials}"
         return self._wording.is_outside(loss, budget, self._eta, ranking.trials)
+
+
+def make_halving(settings: HalvingScheduler, wording: Wording, max_trials: int) -> Halving:
+    """Return successive halving: every bracket begins at the lowest rung, with as many trials as the last."""
+    eta = settings.settings.reduction_factor
+    budgets = rung_budgets(settings.min, settings.max, eta)
+    size = settings.settings.bracket_size or min(full_bracket_size(budgets, eta), max_trials)
+    return Halving(budgets, eta, wording, lambda _bracket: Opening(size, budgets[0]))
 
 
 def _members(history: History, bracket: int) -> BoolArray:

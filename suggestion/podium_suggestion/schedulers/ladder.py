@@ -5,7 +5,7 @@ budget as its target, and has gone on when its target is larger. Trials are rank
 reported, loss at the budget, number).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,6 +31,16 @@ class RungView:
     loss: FloatArray
     """At the budget; +inf where unusable, NaN where unknown."""
     violation: FloatArray
+
+    def among(self, members: BoolArray) -> "RungView":
+        """Return the rung as if nobody but the members took part."""
+        return replace(
+            self,
+            reached=self.reached & members,
+            resting=self.resting & members,
+            promoted=self.promoted & members,
+            is_able=self.is_able & members,
+        )
 
     def ranked(self, mask: BoolArray) -> IntArray:
         """Return the rows of a mask that have a finite loss, best first; of equals the lower number first."""

@@ -59,6 +59,9 @@ class MedianStopping:
     def dismissals(self, history: History, more_trials: bool) -> tuple[Stop, ...]:  # noqa: ARG002  (nobody rests)
         return ()
 
+    def refusal(self, history: History) -> None:  # noqa: ARG002  (any number may begin)
+        return None
+
     def rungs(self, history: History) -> tuple[RungStatus, ...]:  # noqa: ARG002  (there is no ladder)
         return ()
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from builders.experiments import a_float, a_scheduler, a_search, an_experiment
+from builders.experiments import a_float, a_population, a_scheduler, a_search, an_experiment
 from builders.fake_backend import FakeBackend, OperatorDied
 from podium_contract.conditions import Reason
 from podium_contract.experiment import Experiment
 from podium_contract.lifecycle import Phase
 from podium_contract.parameters import Assignment
 from podium_contract.wire import Advice, AdviceRequest
-from podium_operator.core.actions import Announce, StopRun
+from podium_operator.core.actions import Announce, RemoveRun, StopRun, WriteExperiment
 from podium_operator.core.facts import End, EndKind
 from podium_operator.core.loop import Loop
 from podium_operator.core.outcome import has_ended
@@ -133,8 +133,47 @@ def test_death_at_any_action_changes_nothing(moment: str) -> None:
         assert_nothing_is_left(backend)
 
 
-def a_run_interrupted_after(passes: int) -> FakeBackend:
-    backend = FakeBackend(an_asha_experiment(), bowl)
+POPULATION: dict[str, Any] = {"scheduler": a_population(3, populationSize=4, interval=1), "max_trials": 20}
+
+
+@pytest.mark.parametrize("moment", ["die_before", "die_after"])
+def test_death_at_any_action_changes_nothing_in_a_population(moment: str) -> None:
+    undisturbed = an_undisturbed_run(**POPULATION)
+    assert any(trial.spec.parent is not None for trial in undisturbed.trials.values())
+    for action, performed in enumerate(undisturbed.performed):
+        if isinstance(performed, Announce | RemoveRun | WriteExperiment):
+            continue  # tried above, and the same in every experiment
+        backend = FakeBackend(an_asha_experiment(**POPULATION), bowl)
+        setattr(backend, moment, action)
+        assert finish(backend, open_store("sqlite://")) == 1
+        assert table(backend) == table(undisturbed), f"{moment} action {action}: {performed}"
+        assert sorted(backend.trained) == sorted(undisturbed.trained), "a step was trained twice, or never"
+        assert_nothing_is_left(backend)
+
+
+@pytest.mark.parametrize("parallelism", [1, 3, 8])
+def test_clones_are_started_while_what_they_start_from_is_there(parallelism: int) -> None:
+    """The backend drops checkpoints as the SDK does, and refuses a clone whose parent's is gone."""
+    scheduler = a_population(20, populationSize=8, interval=2)
+    backend = an_undisturbed_run(scheduler=scheduler, max_trials=60, parallelism=parallelism)
+    clones = [trial for trial in backend.trials.values() if trial.spec.parent is not None]
+    assert len(clones) > 8
+    for clone in clones:
+        assert clone.spec.parent is not None
+        own = [step for number, step in backend.trained if number == clone.spec.number]
+        assert own[0] == clone.spec.parent.step + 1
+    assert_nothing_is_left(backend)
+
+
+@pytest.mark.parametrize("passes", [10, 25, 40])
+def test_population_whose_store_is_lost_goes_on_with_its_places_and_parents(passes: int) -> None:
+    backend = a_run_interrupted_after(passes, **POPULATION)
+    finish(backend, open_store("sqlite://"))
+    assert table(backend) == table(an_undisturbed_run(**POPULATION))
+
+
+def a_run_interrupted_after(passes: int, **spec: Any) -> FakeBackend:
+    backend = FakeBackend(an_asha_experiment(**spec), bowl)
     loop = Loop(backend, Advisor(open_store("sqlite://")), lambda: backend.now)
 
     async def drive() -> None:

@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from builders.experiments import a_choice, a_float, a_scheduler, an_experiment, an_experiment_spec, an_int
+from builders.experiments import a_choice, a_float, a_population, a_scheduler, an_experiment, an_experiment_spec, an_int
 from podium_contract.algorithms import SCHEDULERS, SEARCHES, AshaScheduler
 from podium_operator.cli.algorithms import describe
 from podium_operator.cli.estimate import Estimate, alternatives, estimate_of, parse_duration, trials_within
@@ -50,8 +50,8 @@ def test_steps_of_median_stopping_are_reckoned_in_fewer_and_scaled() -> None:
 def test_every_scheduler_is_compared_with_the_own_one_as_it_is() -> None:
     spec = an_experiment_spec(scheduler=a_scheduler("asha", 2, 50, reductionFactor=5))
     others = alternatives(spec)
-    assert [other.scheduler.algorithm for other in others] == ["none", "median", "halving", "asha"]
-    assert others[-1] is spec
+    assert [other.scheduler.algorithm for other in others] == ["none", "median", "halving", "asha", "hyperband"]
+    assert others[3] is spec
     assert all(other.scheduler.max == 50 for other in others)
     assert isinstance(spec.scheduler, AshaScheduler)
 
@@ -105,3 +105,13 @@ def test_every_algorithm_and_each_of_its_fields_has_a_meaning(model: type) -> No
 def test_range_leaves_out_what_no_one_reaches() -> None:
     (maximum,) = [field for field in describe(AshaScheduler)["fields"] if field["name"] == "max"]
     assert (maximum["default"], maximum["range"]) == ("required", ">= 1")
+
+
+def test_population_trains_every_place_once_whoever_holds_it() -> None:
+    estimate = estimate_of(an_experiment_spec(max_trials=30, scheduler=a_population(40, populationSize=8)))
+    assert (estimate.steps, estimate.full_steps) == (8 * 40, 30 * 40)
+
+
+def test_population_is_compared_with_nothing_else() -> None:
+    spec = an_experiment_spec(scheduler=a_population(40))
+    assert alternatives(spec) == [spec]

@@ -79,6 +79,8 @@ def test_checkpoints_have_a_folder_per_trial_on_the_claim() -> None:
     assert claim["spec"]["resources"]["requests"]["storage"] == "1Gi"
     pod = pod_of(experiment, a_trial_of(experiment, parent=Parent(trial=3, step=9)), 1)
     assert pod["spec"]["volumes"][-1]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    (step,) = [v["value"] for v in pod["spec"]["containers"][0]["env"] if v["name"] == "PODIUM_PARENT_STEP"]
+    assert step == "9", "its parent may have gone on since"
     own, parent = pod["spec"]["containers"][0]["volumeMounts"]
     assert (own["subPath"], parent["subPath"], parent["readOnly"]) == ("trials/00007", "trials/00003", True)
 

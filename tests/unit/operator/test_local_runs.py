@@ -114,6 +114,7 @@ def test_clone_is_shown_its_parents_checkpoints() -> None:
     experiment = a_local_experiment()
     given = variables(experiment, a_trial_of(experiment, 3, parent=2))
     assert given[runtime.ENV_PARENT_CHECKPOINTS] == "/results/trials/00002/checkpoints"
+    assert given[runtime.ENV_PARENT_STEP] == "1"
 
 
 def test_every_run_has_a_mark_of_its_own() -> None:

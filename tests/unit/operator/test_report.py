@@ -5,16 +5,24 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from builders.experiments import a_float, a_scheduler, an_experiment, an_objective
+from builders.experiments import a_float, a_population, a_scheduler, an_experiment, an_objective
 from builders.results import CONDITIONAL_SPACE, some_results
 from podium_contract.experiment import RungStatus
 from podium_contract.lifecycle import Phase
 from podium_operator.core.ports import BackendError
-from podium_operator.report.facts import MIN_TRIALS_FOR_IMPORTANCE, best_so_far, curve_of, final_values, importance_of
+from podium_operator.report.facts import (
+    MIN_TRIALS_FOR_IMPORTANCE,
+    best_so_far,
+    curve_of,
+    final_values,
+    importance_of,
+    lineage_of,
+)
 from podium_operator.report.figures import drawings
 from podium_operator.report.page import observation_rows, trial_rows, write_report
 from podium_operator.results import Results, load_results
@@ -225,3 +233,42 @@ def test_report_of_a_maximised_metric_has_its_best_on_top() -> None:
     results = some_results(30, objectives=[an_objective("accuracy", "maximize")], scheduler=a_scheduler("asha", 1, 9))
     (history,) = [drawing for drawing in drawings(results) if drawing.name == "history"]
     assert f"the best accuracy is {max(final_values(results, 'accuracy').values()):.5g}" in history.words
+
+
+# --- populations ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def population() -> Results:
+    return some_results(30, scheduler=a_population(20, populationSize=6, interval=4))
+
+
+def test_a_lineage_is_the_steps_of_each_ancestor_up_to_its_cloning(population: Results) -> None:
+    clone = next(trial for trial in reversed(population.trials) if trial.parent is not None)
+    stretches = lineage_of(population.trials, clone.number)
+    assert stretches[-1].trial.number == clone.number
+    assert stretches[0].start == 0
+    assert all(before.end == after.start for before, after in pairwise(stretches))
+    assert [s.trial.parent.trial for s in stretches[1:] if s.trial.parent] == [s.trial.number for s in stretches[:-1]]
+
+
+def test_a_trial_that_was_no_clone_is_its_own_lineage(population: Results) -> None:
+    (stretch,) = lineage_of(population.trials, 1)
+    assert (stretch.trial.number, stretch.start) == (1, 0)
+
+
+def test_a_population_is_drawn_with_lineage_and_schedule(population: Results) -> None:
+    drawing = next(drawing for drawing in drawings(population) if drawing.name == "population")
+    clones = sum(trial.parent is not None for trial in population.trials)
+    assert clones
+    assert drawing.words.startswith(f"{clones} clones in 6 places.")
+    best = population.experiment.status.best[0].trial
+    numbers = " → ".join(str(stretch.trial.number) for stretch in lineage_of(population.trials, best))
+    assert numbers in drawing.words
+    assert numbers.endswith(str(best))
+    axes = drawing.figure.axes
+    assert len(axes[0].lines) == len(population.trials) + clones + len(lineage_of(population.trials, best))
+
+
+def test_without_clones_no_population_is_drawn(results: Results) -> None:
+    assert "population" not in {drawing.name for drawing in drawings(results)}

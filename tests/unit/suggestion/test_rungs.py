@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium_suggestion.rungs import Rung, bracket_plan, full_bracket_size, rung_budgets, survivors
+from podium_suggestion.rungs import (
+    Rung,
+    bracket_plan,
+    full_bracket_size,
+    hyperband_brackets,
+    rung_budgets,
+    shares,
+    survivors,
+)
 
 
 @pytest.mark.parametrize("eta", range(2, 11))
@@ -75,3 +83,41 @@ def test_resuming_never_costs_more_than_starting_again(trials: int, eta: int) ->
     bracket = bracket_plan(1, 81, eta, trials)
     assert bracket.steps_resumed <= bracket.steps_from_scratch
     assert bracket.steps_resumed <= bracket.steps_in_full
+
+
+def test_hyperbands_round_of_81_is_that_of_the_paper() -> None:
+    """Table 1 of Li et al. (2018), with the paper's ceil: 34, 15 and 8 trials where the first version of it had 27, 9, 6."""
+    rounds = [[(rung.trials, rung.budget) for rung in bracket.rungs] for bracket in hyperband_brackets(1, 81, 3)]
+    assert rounds == [
+        [(81, 1), (27, 3), (9, 9), (3, 27), (1, 81)],
+        [(34, 3), (11, 9), (3, 27), (1, 81)],
+        [(15, 9), (5, 27), (1, 81)],
+        [(8, 27), (2, 81)],
+        [(5, 81)],
+    ]
+
+
+def test_hyperband_does_not_lose_a_bracket_to_rounding() -> None:
+    """log(243) / log(3) is 4.999... in floating point, which costs others the bracket of 243 trials."""
+    assert [bracket.rungs[0].trials for bracket in hyperband_brackets(1, 243, 3)] == [243, 98, 41, 18, 9, 6]
+    assert [bracket.rungs[0].trials for bracket in hyperband_brackets(1, 1000, 10)] == [1000, 134, 20, 4]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 10), st.integers(1, 5000), st.integers(2, 6))
+def test_each_bracket_of_hyperband_climbs_one_rung_less_and_reaches_the_top(minimum: int, more: int, eta: int) -> None:
+    budgets = rung_budgets(minimum, minimum + more, eta)
+    brackets = hyperband_brackets(minimum, minimum + more, eta)
+    assert [tuple(rung.budget for rung in bracket.rungs) for bracket in brackets] == [
+        budgets[k:] for k in range(len(budgets))
+    ]
+    assert brackets[0].rungs[0].trials == full_bracket_size(budgets, eta)
+    assert brackets[-1].rungs[0].trials == len(budgets)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 500), st.lists(st.integers(1, 100), min_size=1, max_size=8))
+def test_shares_add_up_and_are_fair_to_within_one(total: int, sizes: list[int]) -> None:
+    parts = shares(total, sizes)
+    assert sum(parts) == total
+    assert all(abs(part - total * size / sum(sizes)) < 1 for part, size in zip(parts, sizes, strict=True))

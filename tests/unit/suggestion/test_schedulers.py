@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from builders.experiments import a_scheduler, a_search, an_experiment_spec, an_int
+from builders.experiments import a_population, a_scheduler, a_search, an_experiment_spec, an_int
 from builders.simulated_operator import Parameters, SimulatedOperator
 from podium_contract.algorithms import SCHEDULERS, algorithm_name
 from podium_suggestion.engine import Engine
@@ -33,6 +33,38 @@ class TestHalving(SchedulerConformance):
 class TestAsha(SchedulerConformance):
     scheduler: ClassVar[dict[str, Any]] = a_scheduler("asha", 1, MAXIMUM)
     saves_at_least = 0.75
+    may_lose = 0.02
+
+
+class TestStoppingAsha(SchedulerConformance):
+    scheduler: ClassVar[dict[str, Any]] = a_scheduler("asha", 1, MAXIMUM, variant="stopping")
+    saves_at_least = 0.6
+    may_lose = 0.02
+
+
+class TestHyperband(SchedulerConformance):
+    scheduler: ClassVar[dict[str, Any]] = a_scheduler("hyperband", 1, MAXIMUM)
+    saves_at_least = 0.6
+    may_lose = 0.02
+
+
+class TestAsynchronousHyperband(SchedulerConformance):
+    scheduler: ClassVar[dict[str, Any]] = a_scheduler("hyperband", 1, MAXIMUM, asynchronous=True)
+    saves_at_least = 0.6
+    may_lose = 0.02
+
+
+class TestPbt(SchedulerConformance):
+    scheduler: ClassVar[dict[str, Any]] = a_population(high=MAXIMUM, interval=3)
+    makes_every_trial = False
+    saves_at_least = 0.4
+    may_lose = 0.02
+
+
+class TestPb2(SchedulerConformance):
+    scheduler: ClassVar[dict[str, Any]] = a_population(high=MAXIMUM, interval=3) | {"algorithm": "pb2"}
+    makes_every_trial = False
+    saves_at_least = 0.4
     may_lose = 0.02
 
 
@@ -73,6 +105,14 @@ def trace_of(scheduler: dict[str, Any]) -> list[str]:
 
 def test_the_golden_trace_of_asha() -> None:
     assert trace_of(a_scheduler("asha", 1, 9)) == GOLDEN_ASHA
+
+
+def test_the_golden_trace_of_stopping_asha() -> None:
+    assert trace_of(a_scheduler("asha", 1, 9, variant="stopping")) == GOLDEN_STOPPING
+
+
+def test_the_golden_trace_of_hyperband() -> None:
+    assert trace_of(a_scheduler("hyperband", 1, 9)) == GOLDEN_HYPERBAND
 
 
 def test_the_golden_trace_of_halving() -> None:
@@ -139,4 +179,53 @@ GOLDEN_HALVING = [
     "stop 11 at 1",
     "stop 12 at 1",
     "promote 10 to 9",
+]
+
+GOLDEN_STOPPING = [
+    "start 1 to 9",
+    "start 2 to 9",
+    "start 3 to 9",
+    "start 4 to 9",
+    "stop 4 at 1",
+    "start 5 to 9",
+    "start 6 to 9",
+    "stop 6 at 1",
+    "start 7 to 9",
+    "start 8 to 9",
+    "stop 7 at 1",
+    "start 9 to 9",
+    "stop 9 at 1",
+    "start 10 to 9",
+    "stop 10 at 3",
+    "start 11 to 9",
+    "stop 11 at 1",
+    "start 12 to 9",
+    "stop 12 at 1",
+]
+
+GOLDEN_HYPERBAND = [
+    "start 1 to 1",
+    "start 2 to 1",
+    "start 3 to 1",
+    "start 4 to 1",
+    "start 5 to 1",
+    "start 6 to 1",
+    "stop 1 at 1",
+    "stop 2 at 1",
+    "promote 3 to 3",
+    "stop 4 at 1",
+    "promote 5 to 3",
+    "stop 6 at 1",
+    "stop 3 at 3",
+    "promote 5 to 9",
+    "start 7 to 3",
+    "start 8 to 3",
+    "start 9 to 3",
+    "start 10 to 3",
+    "stop 7 at 3",
+    "promote 8 to 9",
+    "stop 9 at 3",
+    "stop 10 at 3",
+    "start 11 to 9",
+    "start 12 to 9",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from builders.experiments import a_choice, a_float, a_scheduler, an_int, an_objective
+from builders.experiments import a_choice, a_float, a_population, a_scheduler, an_int, an_objective
 from podium_contract.algorithms import SCHEDULERS, SEARCHES, algorithm_name
 from podium_contract.lifecycle import FINAL, Phase
 from podium_suggestion.store import open_store
@@ -54,9 +54,10 @@ def run(study: Study) -> list[int]:
     return numbers
 
 
-@pytest.mark.parametrize(
-    ("search", "scheduler"), list(product(map(algorithm_name, SEARCHES), map(algorithm_name, SCHEDULERS)))
-)
+LADDERS = [name for name in map(algorithm_name, SCHEDULERS) if name not in ("pbt", "pb2")]
+
+
+@pytest.mark.parametrize(("search", "scheduler"), list(product(map(algorithm_name, SEARCHES), LADDERS)))
 def test_every_search_works_with_every_scheduler(search: str, scheduler: str) -> None:
     wanted = {"algorithm": "none", "max": 9} if scheduler == "none" else a_scheduler(scheduler, 1, 9)
     spaces = {"parameters": [a_float()]} if search == "cmaes" else {}
@@ -69,6 +70,16 @@ def test_every_search_works_with_every_scheduler(search: str, scheduler: str) ->
     assert len(study.best()) == 3
     assert study.best()[0].step == 9
     assert study.advice.steps <= 9 * 16
+
+
+@pytest.mark.parametrize("search", [name for name in map(algorithm_name, SEARCHES) if name != "grid"])
+def test_every_search_but_the_grid_begins_a_population(search: str) -> None:
+    study = a_study(search=search, scheduler=a_population(9, populationSize=4, interval=3), max_trials=16)
+    numbers = run(study)
+    assert 4 < max(numbers) <= 16
+    assert study.is_finished
+    assert study.best()[0].step == 9
+    assert study.advice.steps >= 4 * 9 - 3, "a clone may go on from further than its predecessor came"
 
 
 def test_a_trial_without_a_target_goes_on_until_it_is_finished() -> None:
@@ -224,6 +235,17 @@ def test_a_trial_that_overshot_several_rungs_is_not_handed_out_for_nothing() -> 
     work = study.ask()
     assert work is not None
     assert (work.number, work.from_step, work.target) == (3, 5, 9)
+
+
+def test_a_clone_is_handed_out_with_its_parent_and_the_step_to_go_on_from() -> None:
+    study = a_study(scheduler=a_population(40, populationSize=4, interval=10), max_trials=20)
+    while (work := study.ask()) is not None and work.parent is None:
+        study.tell(work.number, work.target or 0, abs(float(work.parameters["lr"]) - 0.01) + work.number)
+    assert work is not None
+    assert work.parent is not None
+    assert work.parent.trial == 1
+    assert (work.from_step, work.target) == (work.parent.step, work.parent.step + 10)
+    assert study.records()[work.number - 1].parent == work.parent
 
 
 def test_several_objectives_have_a_front() -> None:

@@ -11,7 +11,7 @@ from podium_contract.trial import Observation
 from podium_trial.checkpoints import (
     Checkpoint,
     CheckpointError,
-    adopt_latest,
+    adopt,
     latest_checkpoint,
     new_files_folder,
     resume_point,
@@ -160,7 +160,7 @@ def test_script_that_reports_now_and_then_resumes_from_its_latest_checkpoint(
 
 def test_adopted_checkpoint_is_ones_own_and_holds_no_report_of_its_owners(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "parent", 4, b"weights", [a_report(4)])
-    adopted = adopt_latest(tmp_path / "parent", tmp_path / "clone")
+    adopted = adopt(tmp_path / "parent", tmp_path / "clone")
     assert adopted == Checkpoint(4, b"weights")
     write_checkpoint(tmp_path / "parent", 9, b"more", [])
     assert latest(tmp_path / "clone").payload == b"weights"
@@ -179,7 +179,7 @@ def test_files_that_their_owner_drops_meanwhile_are_taken_from_the_next_checkpoi
         copyfile(source, target)
 
     monkeypatch.setattr(shutil, "copyfile", copy_after_two_more_checkpoints)
-    adopted = adopt_latest(tmp_path / "parent", tmp_path / "clone")
+    adopted = adopt(tmp_path / "parent", tmp_path / "clone")
     assert adopted is not None
     assert adopted.files is not None
     assert (adopted.files / "weights" / "data").read_text() == "third"
@@ -187,4 +187,69 @@ def test_files_that_their_owner_drops_meanwhile_are_taken_from_the_next_checkpoi
 
 
 def test_nothing_to_adopt_is_none(tmp_path: Path) -> None:
-    assert adopt_latest(tmp_path / "parent", tmp_path / "clone") is None
+    assert adopt(tmp_path / "parent", tmp_path / "clone") is None
+
+
+# --- clones and rests -------------------------------------------------------------------------------------------
+
+
+def test_the_checkpoint_of_a_rest_is_kept_until_the_trial_has_gone_past_the_next(tmp_path: Path) -> None:
+    def train_to(target: int, first: int) -> list[int]:
+        for step in range(first, target + 1):
+            write_checkpoint(tmp_path, step, b"x", [], is_rest=step == target)
+        return sorted(int(name[5:13]) for name in names_in(tmp_path))
+
+    assert train_to(4, first=1) == [3, 4]
+    write_checkpoint(tmp_path, 5, b"x", [])
+    write_checkpoint(tmp_path, 6, b"x", [])
+    write_checkpoint(tmp_path, 7, b"x", [])
+    assert names_in(tmp_path) == [f"step-0000000{step}.checkpoint" for step in (4, 6, 7)]
+    assert train_to(8, first=8) == [4, 7, 8]
+    write_checkpoint(tmp_path, 9, b"x", [])
+    write_checkpoint(tmp_path, 10, b"x", [])
+    assert names_in(tmp_path) == [f"step-{step:08d}.checkpoint" for step in (8, 9, 10)]
+
+
+def test_the_files_of_a_rest_are_kept_with_it(tmp_path: Path) -> None:
+    files = new_files_folder(tmp_path, 2)
+    (files / "weights").write_text("of step 2")
+    write_checkpoint(tmp_path, 2, b"", [], files, is_rest=True)
+    for step in (3, 4, 5):
+        write_files(tmp_path, step, weights=f"of step {step}")
+    adopted = adopt(tmp_path, tmp_path / "clone", step=2)
+    assert adopted is not None
+    assert adopted.files is not None
+    assert (adopted.files / "weights").read_text() == "of step 2"
+
+
+def test_a_clone_starts_from_the_very_step_though_its_parent_has_gone_on(tmp_path: Path) -> None:
+    parent = tmp_path / "parent"
+    write_checkpoint(parent, 4, b"weights of 4", [a_report(4)], is_rest=True)
+    for step in (5, 6, 7):
+        write_checkpoint(parent, step, b"later", [a_report(step)])
+    adopted = adopt(parent, tmp_path / "clone", step=4)
+    assert adopted == Checkpoint(4, b"weights of 4")
+    assert latest(tmp_path / "clone").payload == b"weights of 4"
+
+
+def test_a_clone_of_one_that_saves_rarely_starts_from_the_last_checkpoint_before(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "parent", 3, b"three", [])
+    write_checkpoint(tmp_path / "parent", 9, b"nine", [])
+    adopted = adopt(tmp_path / "parent", tmp_path / "clone", step=5)
+    assert adopted == Checkpoint(3, b"three")
+
+
+def test_a_clone_never_starts_from_a_later_checkpoint(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "parent", 9, b"nine", [])
+    with pytest.raises(CheckpointError, match="a checkpoint of step 5 or before, got 9 as the earliest"):
+        adopt(tmp_path / "parent", tmp_path / "clone", step=5)
+
+
+def test_a_clone_killed_while_it_adopts_adopts_again(tmp_path: Path) -> None:
+    parent = tmp_path / "parent"
+    write_checkpoint(parent, 4, b"weights", [], is_rest=True)
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    (clone / ".step-00000004.checkpoint.123.part").write_bytes(b"half")
+    assert adopt(parent, clone, step=4) == Checkpoint(4, b"weights")
+    assert names_in(clone) == ["step-00000004.checkpoint"]

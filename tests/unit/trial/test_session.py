@@ -20,6 +20,7 @@ from podium_contract.reports import REPORT_PREFIX, parse_metrics_page, parse_ter
 from podium_contract.runtime import ExitCode
 from podium_contract.trial import Observation
 from podium_trial import journal as journal_module
+from podium_trial.checkpoints import CheckpointError
 from podium_trial.journal import KEPT_REPORTS, Journal
 from podium_trial.session import Trial
 from podium_trial.settings import Settings, settings_from
@@ -89,6 +90,24 @@ def test_clone_starts_from_its_parents_checkpoint(tmp_path: Path) -> None:
     clone = a_trial(tmp_path, parent_checkpoints=tmp_path / "parent", target=6)
     assert clone.restore() == {"step": 4}
     assert train(clone) == [5, 6]
+
+
+def test_clone_starts_where_its_parent_rested_though_that_has_trained_on(tmp_path: Path) -> None:
+    parent = tmp_path / "parent"
+    train(a_trial(parent, checkpoints=parent, termination_log=None, target=4))
+    train(a_trial(parent, checkpoints=parent, termination_log=None, target=7))
+    later = a_trial(parent, checkpoints=parent, termination_log=None, target=20)
+    with pytest.raises(SystemExit):  # asked to stop, far past what it needs to keep by itself
+        train(later, until_sigterm_at=12)
+    clone = a_trial(tmp_path, parent_checkpoints=parent, parent_step=7, target=9)
+    assert clone.restore() == {"step": 7}
+    assert next(clone.steps()) == 8
+
+
+def test_clone_of_a_script_that_never_saves_fails_and_says_what_to_do(tmp_path: Path) -> None:
+    clone = a_trial(tmp_path, parent_checkpoints=tmp_path / "parent", parent_step=7)
+    with pytest.raises(CheckpointError, match=r"got none in .*let the script save"):
+        clone.restore()
 
 
 def test_own_checkpoint_outranks_the_parents(tmp_path: Path) -> None:
