@@ -12,6 +12,7 @@ import yaml
 
 from builders.experiments import a_manifest
 from builders.workplace import Workplace
+from podium_contract.algorithms import SCHEDULERS, SEARCHES, algorithm_name
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 WIDE = {**os.environ, "COLUMNS": "200"}
@@ -60,8 +61,8 @@ def test_examples_are_valid(example: Path, tmp_path: Path) -> None:
 
 def test_algorithms_lists_every_setting_with_its_default(tmp_path: Path) -> None:
     catalogue = json.loads(podium("algorithms", "--output", "json", folder=tmp_path).stdout)
-    assert [entry["algorithm"] for entry in catalogue["search"]] == ["grid", "random", "sobol", "tpe"]
-    assert [entry["algorithm"] for entry in catalogue["scheduler"]] == ["none", "median", "halving", "asha"]
+    assert [entry["algorithm"] for entry in catalogue["search"]] == [algorithm_name(model) for model in SEARCHES]
+    assert [entry["algorithm"] for entry in catalogue["scheduler"]] == [algorithm_name(model) for model in SCHEDULERS]
     fields = [field for kind in catalogue.values() for entry in kind for field in entry["fields"]]
     assert all(field["meaning"] for field in fields)
     (candidates,) = [field for field in fields if field["name"] == "settings.candidates"]
