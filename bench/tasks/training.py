@@ -12,6 +12,7 @@ _OBJECTIVES = {
     "network-cancer": "log_loss",
     "linear-digits": "error",
     "boosting-diabetes": "rmse",
+    "models-wine": "log_loss",
 }
 _BUDGET = 50
 
