@@ -15,7 +15,7 @@ def lattice(parameters: Sequence[Parameter]) -> list[Assignment]:
 
 
 def key_of(assignment: Assignment) -> str:
-    """Return what equal configurations share, whatever the order of their parameters and of 1 and 1.0."""
+    """Return what equal configurations share, whatever the order of their parameters, and 1 or 1.0, 0.3 or 0.1 + 0.2."""
     return json.dumps({name: _plain(value) for name, value in sorted(assignment.items())})
 
 
@@ -34,4 +34,6 @@ def _extensions(assignment: Assignment, parameters: list[Parameter]) -> Iterator
 
 
 def _plain(value: object) -> object:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """Return numbers as floats, free of the binary noise that some tuners put into the values of a lattice."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(f"{value:.12g}") if is_number else value

@@ -36,6 +36,7 @@ def test_a_continuous_parameter_has_no_lattice() -> None:
 
 def test_a_configuration_is_known_by_its_values_not_by_their_order_or_type() -> None:
     assert key_of({"a": 1, "b": True}) == key_of({"b": True, "a": 1.0})
+    assert key_of({"a": 0.1 + 0.2}) == key_of({"a": 0.3})
     assert key_of({"b": True}) != key_of({"b": 1})
 
 
