@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
+PEERS ?= optuna
+BENCH ?=
 BIN := $(VENV)/bin
 STAMP = $(VENV)/.installed-$(1)-$(shell cksum pyproject.toml | cut -d' ' -f1)
 
@@ -35,9 +37,9 @@ demo: $(call STAMP,local) ## Tune a real model on this machine, in about a minut
 	$(BIN)/podium run examples/quickstart.yaml
 
 .PHONY: bench
-bench: $(call STAMP,bench) ## Measure: time per ask and search quality, against peers
-	$(BIN)/python bench/ask_latency.py
-	$(BIN)/python bench/search_quality.py --quick
+bench: $(call STAMP,bench) ## Measure search and scheduling, against peers: a few minutes (see docs/benchmarks.md)
+	$(BIN)/python -m bench.peers install $(PEERS)
+	$(BIN)/python -m bench $(if $(BENCH),$(BENCH),quick)
 
 # --- checks ---------------------------------------------------------------------------------------------------
 

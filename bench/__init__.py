@@ -1,0 +1,1 @@
+"""Podium measured against its peers: tasks, a simulator, the peers' adapters, and what they found."""

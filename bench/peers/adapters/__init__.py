@@ -1,0 +1,1 @@
+"""What runs inside the peers' environments: one thin adapter each, over the standard library and the peer alone."""

@@ -1,0 +1,77 @@
+"""Real trainings, looked up step by step in tables; and a made-up training whose best learning rate changes as it goes."""
+
+import numpy as np
+
+from bench.tables import Table, load_table
+from bench.tasks.task import State, Step, Task, real, space_of
+from podium_contract.experiment import Objective
+from podium_contract.parameters import Assignment
+
+_OBJECTIVES = {
+    "network-digits": "log_loss",
+    "network-cancer": "log_loss",
+    "linear-digits": "error",
+    "boosting-diabetes": "rmse",
+    "models-wine": "log_loss",
+}
+_BUDGET = 50
+
+
+def training_tasks() -> list[Task]:
+    return [
+        training_task(load_table(name), metric)
+        for name, metric in _OBJECTIVES.items()
+        if name in __import__("bench.tables").tables.table_names()
+    ]
+
+
+def training_task(table: Table, metric: str) -> Task:
+    """Return the task of finding a table's best configuration; its best may be reached before the last step."""
+    values = table.column(metric)
+
+    def advance(chosen: Assignment, step: int, _: State) -> Step:
+        row = table.row(chosen)
+        return Step({metric: float(values[row, step - 1])}, float(table.seconds[row, step - 1]))
+
+    final = values[:, -1]
+    return Task(
+        name=table.name,
+        group="training",
+        about=table.about.split(";")[0],
+        parameters=table.parameters,
+        advance=advance,
+        optimum=float(np.nanmin(final)),
+        budget=_BUDGET,
+        steps=table.steps,
+        objectives=(Objective(metric=metric, goal="minimize"),),
+        all_losses=np.where(np.isfinite(final), final, np.nanmax(final)),
+    )
+
+
+def schedule_task(steps: int = 60) -> Task:
+    """Return a training that wants large steps at first and small ones at the end: no constant rate does both.
+
+    A parabola of curvature 1 descended with noise that grows with the rate, in expectation: the error e becomes
+    (1 - lr)^2 e + 0.1 lr^2. The largest rates are best far from the optimum, the smallest near it.
+    """
+
+    def advance(chosen: Assignment, _: int, state: State) -> Step:
+        error = state[0] if state else 1.0
+        rate = chosen["lr"]
+        error = (1 - rate) ** 2 * error + 0.1 * rate**2
+        return Step({"loss": float(np.log10(error))}, 1.0, (error,))
+
+    rates = np.logspace(-3, 0, 400)
+    errors = 1.0
+    for _ in range(steps):  # the best rate at each step minimises the error after it
+        errors = float(np.min((1 - rates) ** 2 * errors + 0.1 * rates**2))
+    return Task(
+        name="schedule",
+        group="schedule",
+        about="a descent whose best learning rate falls as it goes: for population-based training",
+        parameters=space_of(real("lr", 1e-3, 1.0, "log")),
+        advance=advance,
+        optimum=float(np.log10(errors)),
+        budget=8,
+        steps=steps,
+    )

@@ -1,0 +1,167 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import fidelity, latency, search, statistics
+from bench.__main__ import _fidelity_cells, _run_all, _search_cells
+from bench.methods import Method
+from bench.results import Cell, Result, Results
+from bench.simulator import Run
+from bench.tabulation import Figures, number
+from bench.tasks import all_tasks, select
+
+RANDOM, TPE = Method.parse("random"), Method.parse("tpe")
+
+
+# --- statistics -----------------------------------------------------------------------------------------------
+
+
+def test_equal_scores_share_their_places_and_nothing_found_is_last() -> None:
+    scores = np.array([[[0.2, 0.1, 0.2 + 1e-13, np.inf]]])
+    assert statistics.ranks(scores).tolist() == [[[2.5, 1.0, 2.5, 4.0]]]
+
+
+def test_a_method_that_always_wins_has_rank_1_without_doubt() -> None:
+    scores = np.stack([np.full((4, 6), 0.1), np.full((4, 6), 0.9)], axis=-1)
+    first, second = statistics.mean_ranks(scores)
+    assert (first.mean, first.low, first.high) == (1.0, 1.0, 1.0)
+    assert second.mean == 2.0
+
+
+def test_the_interval_holds_the_mean_and_narrows_with_tasks() -> None:
+    rng = np.random.default_rng(0)
+    few, many = (statistics.mean_ranks(rng.random((tasks, 5, 3)))[0] for tasks in (2, 40))
+    assert few.low <= few.mean <= few.high
+    assert many.high - many.low < few.high - few.low
+
+
+def test_no_run_counts_for_more_than_a_typical_random_configuration() -> None:
+    assert statistics.clipped_mean(np.array([[[0.5], [7.0], [np.inf]]])) == pytest.approx(np.array([[2.5 / 3]]))
+
+
+def test_wins_are_counted_by_pairs_and_ties_by_half() -> None:
+    scores, baseline = np.array([[[0.1], [0.3], [0.2], [np.inf]]]), np.array([[0.2, 0.2, 0.2, np.inf]])
+    assert statistics.wins(scores, baseline) == pytest.approx(np.array([[0.5]]))
+
+
+def test_worse_means_worse_beyond_chance() -> None:
+    baseline = np.zeros(6)
+    assert statistics.is_worse(np.array([1, 1, 1, 1, 1, 0.0]), baseline)
+    assert not statistics.is_worse(np.array([1, 1, 1, -1, 1, 0.0]), baseline)
+    assert not statistics.is_worse(baseline, baseline)
+
+
+# --- results --------------------------------------------------------------------------------------------------
+
+
+def test_a_result_is_found_again_unless_something_else_made_it(tmp_path: Path) -> None:
+    results, cell = Results(tmp_path), Cell("search", "branin-2d", "optuna:tpe", 1, 0)
+    results.keep(Result(cell, "podium-1", Run(losses=[[0.5]], excess=[0.0], incumbents=[(1.0, 1.0, 0.5)])))
+    found = results.find(cell, "podium-1")
+    assert found is not None
+    assert found.run is not None
+    assert found.run.losses == [[0.5]]
+    assert results.find(cell, "podium-2") is None
+    assert results.find(cell) is not None
+    assert [each.cell for each in results.all("search")] == [cell]
+
+
+def test_a_run_that_is_kept_is_not_done_again(tmp_path: Path) -> None:
+    results, tasks = Results(tmp_path), select(["cell-6x5"])
+    for _ in range(2):
+        _run_all(results, _search_cells(tasks, [RANDOM], range(2), 1), None, keep=False)
+        files = list(tmp_path.rglob("*.json"))
+        assert len(files) == 2
+        for file in files:
+            file.write_text(file.read_text().replace('"trials": 60', '"trials": 59'))
+    assert all(result.run is not None and result.run.trials == 59 for result in results.all("search"))
+
+
+def test_what_cannot_be_run_is_kept_with_its_reason(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    _run_all(results, _search_cells(select(["cell-6x5"]), [Method.parse("tpee")], range(1), 1), None, keep=False)
+    (result,) = results.all("search")
+    assert result.run is None
+    assert "tpee" in result.error
+    assert "tpee" in "".join(map(str, [table.rows for table in search.tables(search.Found(results, 1))]))
+
+
+def test_no_run_begins_after_the_minutes_are_up(tmp_path: Path) -> None:
+    _run_all(
+        Results(tmp_path), _search_cells(select(["branin-2d"]), [RANDOM], range(3), 1), None, keep=False, minutes=0
+    )
+    assert list(tmp_path.rglob("*.json")) == []
+
+
+# --- tables ---------------------------------------------------------------------------------------------------
+
+
+def test_the_search_suite_ranks_methods_at_half_and_full_budget(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    tasks = select(["branin-2d", "gramacy-2d", "zdt1-6d"])
+    for task in tasks:
+        for method, best in (("random", 1.0), ("tpe", 0.0)):
+            losses = [[5.0 + best] * len(task.objectives)] * (task.budget // 2 - 1) + [
+                [best] * len(task.objectives)
+            ] * 99
+            run = Run(losses=losses, excess=[0.0] * len(losses), trials=len(losses), decision_seconds=1.0)
+            results.keep(Result(Cell("search", task.name, method, 1, 0), "x", run))
+    found = search.Found(results, workers=1)
+    assert list(found.groups()) == ["continuous", "multi-objective", "constrained"]
+    scores = found.scores(["branin-2d"])
+    assert scores is not None
+    assert (scores.methods, scores.seeds) == (["random", "tpe"], 1)
+    assert np.array_equal(scores.half, scores.full)
+    titles = {table.title: table for table in search.tables(found)}
+    ranked = titles["mean rank, constrained (1 tasks)"]
+    assert [row[:2] for row in ranked.rows] == [["tpe", "1.00 (1.00-1.00)"], ["random", "2.00 (2.00-2.00)"]]
+    assert search.Found(results, workers=1, only=["tpe"]).methods == ["tpe"]
+
+
+def test_a_tuner_that_ends_early_keeps_what_it_had() -> None:
+    assert search._to_length(np.array([3.0, 1.0]), 4).tolist() == [3.0, 1.0, 1.0, 1.0]
+
+
+def test_the_fidelity_suite_runs_every_method_for_the_same_time(tmp_path: Path) -> None:
+    results, task = Results(tmp_path), all_tasks()["boosting-diabetes"]
+    methods = [RANDOM, Method.parse("random+asha")]
+    _run_all(results, _fidelity_cells([task], methods, range(1), (8,)), None, keep=False)
+    found = fidelity.Found(results)
+    runs = [runs[0] for runs in found.runs[task.name, 8].values()]
+    assert {run.elapsed for run in runs} == {fidelity.terms(task, 8).limit}
+    assert all(run.busy_share > 0.99 for run in runs)
+    assert runs[1].trials > 2 * runs[0].trials
+    titles = [table.title for table in fidelity.tables(found)]
+    assert titles[0] == "multi-fidelity, 8 workers: mean rank (1 tasks)"
+    _, traces = found.traces(task.name, 8)
+    assert all(np.all(np.diff(regrets) <= 0) for regrets in traces.values())
+
+
+def test_latency_is_measured_in_turns_and_kept_by_method(tmp_path: Path) -> None:
+    latency.keep(tmp_path, "mixed", latency.measure([RANDOM], "mixed", trials=20, repeats=3, cap=5.0))
+    latency.keep(tmp_path, "mixed", latency.measure([TPE], "mixed", trials=20, repeats=3, cap=5.0))
+    (timings,) = latency.load(tmp_path).values()
+    assert [(each.method, len(each.milliseconds)) for each in timings] == [("random", 3), ("tpe", 3)]
+    (table,) = latency.tables({"mixed": timings})
+    assert [row[0] for row in table.rows] == ["random", "tpe"]
+
+
+def test_a_method_that_has_used_its_time_is_not_asked_again() -> None:
+    (timing,) = latency.measure([TPE], "floats", trials=20, repeats=50, cap=1e-9)
+    assert len(timing.milliseconds) == 1
+
+
+def test_a_table_reads_the_same_in_the_terminal_and_in_a_document() -> None:
+    table = Figures("regret", ["task", "tpe"], [["branin", "0.1"]], ["a note"])
+    assert table.rich().row_count == 1
+    assert "| branin | 0.1 |" in table.markdown()
+    assert "a note" in table.markdown()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.1234, "0.123"), (12.34, "12.3"), (123.4, "123"), (4210.0, "4 210"), (np.inf, "never"), (np.nan, "-")],
+)
+def test_figures_take_few_characters(value: float, text: str) -> None:
+    assert number(value) == text
