@@ -57,7 +57,7 @@ check: $(call STAMP,dev) ## Formatting, lint, types, import rules, generated fil
 
 .PHONY: unit
 unit: $(call STAMP,dev) ## Unit and property tests, in seconds
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit -n auto
 
 .PHONY: local
 local: $(call STAMP,dev) ## Tests with real processes on this machine
