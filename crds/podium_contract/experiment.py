@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from podium_contract.algorithms import CmaesSearch, NoScheduler, PopulationScheduler, Scheduler, Search, TpeSearch
+from podium_contract.algorithms import AutoSearch, CmaesSearch, NoScheduler, PopulationScheduler, Scheduler, Search
 from podium_contract.conditions import Condition
 from podium_contract.model import MAX_COUNT, Count, FieldError, Finite, Model, Number, OpenModel
 from podium_contract.names import API_VERSION, DNS_LABEL, experiment_key
@@ -219,7 +219,7 @@ class ExperimentSpec(Model):
     """Bounds that a usable result keeps."""
     parameters: Annotated[list[Parameter], Field(min_length=1, max_length=256)]
     """What may be varied, and how."""
-    search: Search = TpeSearch(algorithm="tpe")
+    search: Search = AutoSearch(algorithm="auto")
     """What to try."""
     scheduler: Scheduler = NoScheduler(algorithm="none")
     """How much to spend on each trial."""

@@ -101,7 +101,7 @@ class Study:
         objectives: Sequence[Any],
         *,
         max_trials: int,
-        search: Mapping[str, Any] | str = "tpe",
+        search: Mapping[str, Any] | str = "auto",
         scheduler: Mapping[str, Any] | str = "none",
         constraints: Sequence[Any] = (),
         seed: int | None = None,
