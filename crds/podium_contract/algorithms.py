@@ -88,7 +88,7 @@ class GpSettings(Model):
     """How losses are brought near a normal distribution: by Yeo and Johnson's power, by their ranks, or not at all."""
     input_warping: StrictBool = False
     """Learn for each ordered parameter where in its range the loss moves faster (Snoek et al., 2014)."""
-    closing_share: Annotated[Finite, Field(ge=0, le=1)] = 0.1
+    closing_share: Share = 0.1
     """The last share of `maxTrials` explores no more, one trial at a time: each is where the best is predicted."""
 
 
@@ -313,7 +313,7 @@ class _PopulationSettings(Model):
     """Steps after which a member is compared with the others, again and again; absent: a tenth of `max`."""
     quantile: Annotated[Finite, Field(gt=0, le=0.5)] = 0.25
     """The worst share, which is replaced by clones of the best share."""
-    resample_probability: Annotated[Finite, Field(ge=0, le=1)] = 0.25
+    resample_probability: Share = 0.25
     """How often a parameter of a clone is drawn anew from its whole range (pb2: a categorical one)."""
     mutable: Annotated[list[Annotated[str, Field(max_length=63)]], Field(min_length=1, max_length=256)] | None = None
     """Parameters that a clone may change; absent: all. What shapes the weights (layers, width) must not be among them."""

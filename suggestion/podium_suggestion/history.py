@@ -281,6 +281,11 @@ class History:
         return _view(self._table.decided, self.rows)
 
     @property
+    def configured(self) -> BoolArray:
+        """Of which trials the configuration is known, shape (rows,): of one whose record was lost it is not."""
+        return np.asarray(np.isfinite(self.units).any(axis=1))
+
+    @property
     def pending(self) -> BoolArray:
         """Which trials are on their way to their next rest, shape (rows,)."""
         return self.known & ~self.decided

@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,7 +32,6 @@ LOG_SECONDS = 60.0
 _CHUNK = 64 * 1024
 
 _JSON, _MERGE = "application/json", "application/merge-patch+json"
-_NOT_FOUND, _CONFLICT = 404, 409
 _OURS = f"/apis/{GROUP}/{VERSION}"
 
 
@@ -138,7 +138,7 @@ class KubernetesApi:
         try:
             await self._unless_gone("DELETE", _of_ours(namespace, "trials", name), {"preconditions": {"uid": uid}})
         except KubernetesError as fault:
-            if fault.status != _CONFLICT:
+            if fault.status != HTTPStatus.CONFLICT:
                 raise
 
     async def emit(self, about: Json, reason: str, message: str, *, warning: bool) -> None:
@@ -204,7 +204,7 @@ class KubernetesApi:
             mine = {**lease, "spec": taken(lease["spec"], identity, now)}
             await self._json("PUT", _lease(namespace, name), mine)
         except KubernetesError as fault:
-            if fault.status == _CONFLICT:
+            if fault.status == HTTPStatus.CONFLICT:
                 return False
             raise
         return True
@@ -224,7 +224,7 @@ class KubernetesApi:
         try:
             return await self._json("POST", path, body)
         except KubernetesError as fault:
-            if fault.status != _CONFLICT:
+            if fault.status != HTTPStatus.CONFLICT:
                 raise
         return await self._json("GET", f"{path}/{body['metadata']['name']}")
 
@@ -234,7 +234,7 @@ class KubernetesApi:
         try:
             return await self._json(verb, path, body, content_type=content_type)
         except KubernetesError as fault:
-            if fault.status == _NOT_FOUND:
+            if fault.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from http import HTTPStatus
 
 import httpx
 
@@ -44,7 +45,6 @@ _SETTLING_SECONDS = 0.05
 """News comes in bursts: one pass takes in what comes so soon after the first."""
 _DELETIONS = 100
 """So many Trials are deleted in a pass."""
-_CONFLICT = 409
 _GONE = 2**64
 """A version later than any: what is gone stays gone."""
 
@@ -347,7 +347,8 @@ class KubeBackend:
         if not is_owned_by(made, experiment.metadata.uid):
             name = claim["metadata"]["name"]
             raise KubernetesError(
-                f"claim {name} is there already and not this experiment's; delete it, or use it by claimName", _CONFLICT
+                f"claim {name} is there already and not this experiment's; delete it, or use it by claimName",
+                HTTPStatus.CONFLICT,
             )
         self._has_claim = True
 

@@ -1,10 +1,11 @@
 """What a refusal by the API server means: whether asking again may help."""
 
 from enum import Enum, auto
+from http import HTTPStatus
 
 from podium_operator.kube.api import KubernetesError
 
-_BAD_REQUEST, _FORBIDDEN, _CONFLICT, _TOO_LARGE, _INVALID = 400, 403, 409, 413, 422
+_BROKEN_RULE = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
 # Forbidden today, and perhaps not tomorrow: room in a quota, a right of the operator's own, a namespace that goes.
 _PASSING = ("exceeded quota", "cannot create resource", "is being terminated")
 
@@ -20,10 +21,10 @@ class Refusal(Enum):
 
 def refusal_of(fault: KubernetesError) -> Refusal:
     """Return what it means that an object was not created."""
-    if fault.status in (_BAD_REQUEST, _TOO_LARGE, _INVALID):
+    if fault.status in _BROKEN_RULE:
         return Refusal.FOR_GOOD
-    if fault.status == _CONFLICT:  # somebody else's object has the name, and may go
+    if fault.status == HTTPStatus.CONFLICT:  # somebody else's object has the name, and may go
         return Refusal.FOR_NOW
-    if fault.status != _FORBIDDEN:
+    if fault.status != HTTPStatus.FORBIDDEN:
         return Refusal.NONE
     return Refusal.FOR_NOW if any(words in str(fault) for words in _PASSING) else Refusal.FOR_GOOD

@@ -22,7 +22,7 @@ from podium_suggestion.samplers.base import Exhausted, Explaining, Proposal, Sam
 from podium_suggestion.samplers.cmaes import CmaesSampler
 from podium_suggestion.samplers.forest import ForestSampler
 from podium_suggestion.samplers.gp import GpSampler
-from podium_suggestion.samplers.moves import neighbours
+from podium_suggestion.samplers.moves import first_untried, log_uniform, neighbours
 from podium_suggestion.samplers.sobol import SobolSampler
 from podium_suggestion.samplers.tpe import TpeSampler
 from podium_suggestion.space import Space
@@ -60,10 +60,9 @@ class Closing:
     def propose(self, history: History, number: int, rng: np.random.Generator) -> Assignment:  # noqa: ARG002
         best = ranking(history, places=_MOST_PLACES)[: self._BEST]
         parent = history.units[best[min(rng.geometric(0.6), len(best)) - 1]]
-        width = float(np.exp(rng.uniform(np.log(self._NARROWEST), np.log(self._WIDEST))))
+        width = log_uniform(rng, self._NARROWEST, self._WIDEST)
         steps = neighbours(self._space, np.tile(parent, (self._ATTEMPTS, 1)), rng, width, changes=2.0)
-        untried = (step for step in steps if self._space.key(step) not in history.tried)
-        return self._space.from_unit(next(untried, steps[0]))
+        return self._space.from_unit(first_untried(history, steps))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from podium_contract.parameters import Assignment
 from podium_suggestion.history import History, IntArray
 from podium_suggestion.ranking import ranking
 from podium_suggestion.samplers.base import Sampler
-from podium_suggestion.samplers.moves import completed, neighbours, reflected
+from podium_suggestion.samplers.moves import completed, log_uniform, neighbours, reflected
 from podium_suggestion.samplers.sobol import SobolSampler
 from podium_suggestion.space import FloatArray, Space
 
@@ -53,14 +53,14 @@ class RegularisedEvolution:
             return self._startup.propose(history, number, rng)
         drawn = rng.choice(len(members), min(self._settings.sample_size, len(members)), replace=False)
         parent = history.units[members[drawn.min()]]
-        width = float(np.exp(rng.uniform(np.log(_NARROWEST), np.log(_WIDEST))))
-        changes = float(np.exp(rng.uniform(0.0, np.log(np.isfinite(parent).sum()))))
+        width = log_uniform(rng, _NARROWEST, _WIDEST)
+        changes = log_uniform(rng, 1.0, np.isfinite(parent).sum())
         (child,) = neighbours(self._space, parent[None], rng, width, changes)
         return self._space.from_unit(child)
 
     def _members(self, history: History) -> IntArray:
         """Return the rows of the population, best first; who has failed is alive but has no children."""
-        ended = np.flatnonzero(history.decided & np.isfinite(history.units).any(axis=1))
+        ended = np.flatnonzero(history.decided & history.configured)
         return ranking(history, among=ended[-self._alive :])
 
 

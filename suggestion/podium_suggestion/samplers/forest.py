@@ -19,7 +19,7 @@ from podium_suggestion.history import History, IntArray
 from podium_suggestion.ranking import ranking
 from podium_suggestion.samplers.gp.acquisition import log_expected_improvement
 from podium_suggestion.samplers.gp.targets import normal_scores
-from podium_suggestion.samplers.moves import neighbours
+from podium_suggestion.samplers.moves import first_untried, neighbours
 from podium_suggestion.samplers.sobol import SobolSampler
 from podium_suggestion.space import FloatArray, Space
 
@@ -37,6 +37,8 @@ _ABSENT = -0.5
 """Feature of an ordered parameter that is inactive: outside the range, so that one threshold tells it apart."""
 _MOST_ONE_HOT = 32
 """Values of a categorical parameter up to which each is a feature of its own."""
+_SHARE_OF_FEATURES = 0.8
+"""How many of the features each split of a tree chooses among."""
 _LEAST_DEVIATION = 1e-6
 """Of a prediction: nothing is quite certain, and there is no division by zero."""
 
@@ -61,16 +63,15 @@ class ForestSampler:
             return self._space.sample(rng)
         forest, best = self._model(history, order, rng)
         candidates, scores = self._searched(history.units[order[:_STARTS]], forest, best, rng)
-        ordered = np.argsort(-scores, kind="stable")
-        untried = (row for row in ordered if self._space.key(candidates[row]) not in history.tried)
-        return self._space.from_unit(candidates[next(untried, ordered[0])])
+        best_first = candidates[np.argsort(-scores, kind="stable")]
+        return self._space.from_unit(first_untried(history, best_first))
 
     def _model(self, history: History, order: IntArray, rng: np.random.Generator) -> tuple["Forest", float]:
         """Return the forest that knows of pending trials too, and the score to improve upon."""
         rows, scores = training_set(history, order, rng)
         points, trees = history.units[rows], self._settings.trees
         forest = Forest.fit(self._space, points, scores, trees, rng)
-        pending = np.flatnonzero(history.pending & np.isfinite(history.units).any(axis=1))
+        pending = np.flatnonzero(history.pending & history.configured)
         if len(pending):
             awaited = history.units[pending]
             points = np.concatenate([points, awaited])
@@ -99,7 +100,7 @@ def training_set(history: History, order: IntArray, rng: np.random.Generator) ->
 
     `order` is the ranking; failed trials share the last place.
     """
-    failed = np.flatnonzero(history.failed & np.isfinite(history.units).any(axis=1))
+    failed = np.flatnonzero(history.failed & history.configured)
     rows = np.concatenate([order, failed])
     places = np.concatenate([np.arange(len(order)), np.full(len(failed), len(rows) - 1)])
     if len(rows) > _MOST_TRIALS:
@@ -151,9 +152,6 @@ class Forest:
         means = np.array([tree.value[leaf, 0, 0] for tree, leaf in zip(self.trees, leaves, strict=True)])  # type: ignore[attr-defined]
         within = np.array([tree.impurity[leaf] for tree, leaf in zip(self.trees, leaves, strict=True)])  # type: ignore[attr-defined]
         return means.mean(axis=0), np.sqrt(np.maximum(within.mean(axis=0), 0.0) + means.var(axis=0))
-
-
-_SHARE_OF_FEATURES = 0.8
 
 
 def _features(space: Space, points: FloatArray) -> "np.typing.NDArray[np.float32]":

@@ -1,8 +1,20 @@
-"""Steps from configurations to their neighbours: what mutation, local search and closing steps have in common."""
+"""Steps from configurations to their neighbours, and which to take: what samplers that search around trials share."""
 
 import numpy as np
 
+from podium_suggestion.history import History
 from podium_suggestion.space import BoolArray, Column, FloatArray, Space
+
+
+def first_untried(history: History, points: FloatArray) -> FloatArray:
+    """Return the first of encoded points, shape (k, dimension), that no trial has had; else the very first."""
+    untried = (point for point in points if history.space.key(point) not in history.tried)
+    return np.asarray(next(untried, points[0]))
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw a number between two, evenly by orders of magnitude."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def completed(points: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -13,6 +13,7 @@ from podium_contract.parameters import Assignment
 from podium_suggestion.fidelity import ranking_at_highest
 from podium_suggestion.history import History, IntArray
 from podium_suggestion.ranking import ranking
+from podium_suggestion.samplers.moves import first_untried
 from podium_suggestion.samplers.parzen import Parzen
 from podium_suggestion.samplers.sobol import SobolSampler
 from podium_suggestion.space import FloatArray, Space
@@ -45,9 +46,8 @@ class TpeSampler:
         good = order[: min(int(np.ceil(_GOOD_SHARE * len(order))), _MOST_GOOD)]
         others = _others(history, good, rng) if is_refined else _others_at_rung(history, order[len(good) :], rng)
         candidates, scores = self._scored(history, good, others, rng)
-        best = np.argsort(-scores, kind="stable")
-        untried = (row for row in best if self._space.key(candidates[row]) not in history.tried)
-        return self._space.from_unit(candidates[next(untried, best[0])])
+        best_first = candidates[np.argsort(-scores, kind="stable")]
+        return self._space.from_unit(first_untried(history, best_first))
 
     def _scored(
         self, history: History, good: IntArray, others: IntArray, rng: np.random.Generator
@@ -65,12 +65,12 @@ class TpeSampler:
 
 def _others(history: History, good: IntArray, rng: np.random.Generator) -> IntArray:
     """Return the rows of all other trials that have a configuration, ascending."""
-    return _at_most(np.setdiff1d(np.flatnonzero(np.isfinite(history.units).any(axis=1)), good), rng)
+    return _at_most(np.setdiff1d(np.flatnonzero(history.configured), good), rng)
 
 
 def _others_at_rung(history: History, ranked: IntArray, rng: np.random.Generator) -> IntArray:
     """Return the rows of the others among a rung's trials, and of all pending and failed ones, ascending."""
-    apart = np.flatnonzero((history.pending | history.failed) & np.isfinite(history.units).any(axis=1))
+    apart = np.flatnonzero((history.pending | history.failed) & history.configured)
     return _at_most(np.union1d(ranked, apart), rng)
 
 

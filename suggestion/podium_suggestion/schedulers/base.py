@@ -68,3 +68,16 @@ class Scheduler(Protocol):
     def rungs(self, history: History) -> tuple[RungStatus, ...]:
         """Return the ladder's occupancy, lowest rung first; empty when there is no ladder."""
         ...
+
+
+class NobodyRests:
+    """What schedulers have in common under which a trial trains on until it ends or is stopped."""
+
+    def next_move(self, history: History, more_trials: bool) -> None:
+        """Promote nobody."""
+
+    def dismissals(self, history: History, more_trials: bool) -> tuple[Stop, ...]:  # noqa: ARG002  (there is nobody)
+        return ()
+
+    def refusal(self, history: History) -> None:
+        """Let any number begin."""

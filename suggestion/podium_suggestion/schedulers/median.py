@@ -14,9 +14,9 @@ import numpy as np
 from podium_contract.algorithms import MedianScheduler
 from podium_contract.experiment import RungStatus
 from podium_contract.lifecycle import Phase
-from podium_contract.wire import Promote, Stop
+from podium_contract.wire import Stop
 from podium_suggestion.history import History
-from podium_suggestion.schedulers.base import Start
+from podium_suggestion.schedulers.base import NobodyRests, Start
 from podium_suggestion.schedulers.wording import Wording
 from podium_suggestion.space import FloatArray
 
@@ -24,7 +24,7 @@ Merit = tuple[float, float]
 """(violation, loss): smaller is better."""
 
 
-class MedianStopping:
+class MedianStopping(NobodyRests):
     """Stops whoever falls behind the median."""
 
     def __init__(self, settings: MedianScheduler, wording: Wording) -> None:
@@ -52,15 +52,6 @@ class MedianStopping:
             f"{self._describe(median, best)} of {len(others)} running averages"
         )
         return Stop(trial=number, step=step, reason=reason)
-
-    def next_move(self, history: History, more_trials: bool) -> Promote | None:  # noqa: ARG002  (nobody rests)
-        return None
-
-    def dismissals(self, history: History, more_trials: bool) -> tuple[Stop, ...]:  # noqa: ARG002  (nobody rests)
-        return ()
-
-    def refusal(self, history: History) -> None:  # noqa: ARG002  (any number may begin)
-        return None
 
     def rungs(self, history: History) -> tuple[RungStatus, ...]:  # noqa: ARG002  (there is no ladder)
         return ()

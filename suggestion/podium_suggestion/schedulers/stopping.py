@@ -13,14 +13,14 @@ import numpy as np
 
 from podium_contract.experiment import RungStatus
 from podium_contract.lifecycle import Phase
-from podium_contract.wire import Promote, Stop
+from podium_contract.wire import Stop
 from podium_suggestion.history import History
-from podium_suggestion.schedulers.base import Start
+from podium_suggestion.schedulers.base import NobodyRests, Start
 from podium_suggestion.schedulers.wording import Wording
 from podium_suggestion.space import FloatArray
 
 
-class StoppingAsha:
+class StoppingAsha(NobodyRests):
     """Stops whoever is outside the best share of a rung when it gets there."""
 
     def __init__(self, budgets: tuple[int, ...], eta: int, wording: Wording) -> None:
@@ -36,15 +36,6 @@ class StoppingAsha:
         passed = [budget for budget in self._budgets[:-1] if before < budget <= step]
         stops = (self._judge_at(history, number, budget, step) for budget in passed)
         return next((stop for stop in stops if stop is not None), None)
-
-    def next_move(self, history: History, more_trials: bool) -> Promote | None:  # noqa: ARG002  (nobody rests)
-        return None
-
-    def dismissals(self, history: History, more_trials: bool) -> tuple[Stop, ...]:  # noqa: ARG002  (nobody rests)
-        return ()
-
-    def refusal(self, history: History) -> None:  # noqa: ARG002  (any number may begin)
-        return None
 
     def rungs(self, history: History) -> tuple[RungStatus, ...]:
         is_stopped = history.in_phase(Phase.PRUNED)

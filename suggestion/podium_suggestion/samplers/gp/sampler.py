@@ -30,6 +30,7 @@ from podium_suggestion.samplers.gp.landscape import Bound, Landscape, Term
 from podium_suggestion.samplers.gp.model import Fit, GaussianProcess, Hyperparameters
 from podium_suggestion.samplers.gp.search import AcquisitionSearch
 from podium_suggestion.samplers.gp.targets import comparable_losses, excesses, normal_scores, scaled
+from podium_suggestion.samplers.moves import first_untried
 from podium_suggestion.samplers.sobol import SobolSampler
 from podium_suggestion.space import FloatArray, Space
 
@@ -79,13 +80,12 @@ class GpSampler:
         if len(order) < self._settings.startup_trials or not len(self._embedding.matters):
             return self._startup.propose(history, number, rng)
         data = self._data(history, order, rng)
-        pending = _with_assignment(history, np.setdiff1d(np.flatnonzero(history.pending), order))[-_MOST_PENDING:]
+        pending = np.setdiff1d(np.flatnonzero(history.pending & history.configured), order)[-_MOST_PENDING:]
         # Several greedy proposals at a time would be one and the same.
         is_closing = number > self._last_exploring and not len(pending)
         landscape = self._landscape(history, data, history.units[pending], is_closing=is_closing)
         candidates = self._search.best_first(landscape.score, landscape.slope, data.units[:_INCUMBENTS], rng)
-        untried = (point for point in candidates if self._space.key(point) not in history.tried)
-        return self._space.from_unit(np.nan_to_num(next(untried, candidates[0])))
+        return self._space.from_unit(np.nan_to_num(first_untried(history, candidates)))
 
     def _data(self, history: History, order: IntArray, rng: np.random.Generator) -> _Data:
         """Return the ranked trials, best first, then the failed ones with the worst loss of the others."""
@@ -95,7 +95,7 @@ class GpSampler:
             losses = normal_scores(np.arange(len(order)))
         by_loss = np.lexsort([losses, history.violations[order] > 0.0])
         order, losses = order[by_loss], losses[by_loss]
-        failed = _with_assignment(history, np.setdiff1d(np.flatnonzero(history.failed), order))
+        failed = np.setdiff1d(np.flatnonzero(history.failed & history.configured), order)
         rows = np.concatenate([order, failed])
         losses = np.concatenate([losses, np.full(len(failed), losses.max())])
         return _Data(rows, history.units[rows], losses, by_rank)
@@ -180,11 +180,6 @@ class GpSampler:
 
 def _lowest_mean(mean: FloatArray, deviation: FloatArray) -> Promise:
     return upper_confidence_bound(mean, deviation, exploration=0.0)
-
-
-def _with_assignment(history: History, rows: IntArray) -> IntArray:
-    """Leave out trials whose record was lost."""
-    return rows[np.isfinite(history.units[rows]).any(axis=1)]
 
 
 def _fitted_count(count: int) -> int:
