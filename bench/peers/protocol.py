@@ -15,6 +15,7 @@ Each answer says in `cpu` how many processor seconds the peer itself took. A que
 """
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -159,3 +160,17 @@ def lattice_of(parameter: Parameter) -> list[Any] | None:
 def _clean(value: float) -> float:
     """Return a lattice's value without the noise of binary fractions."""
     return value if isinstance(value, int) else round(value, 12)
+
+
+def encoded(parameter: Parameter, value: Any) -> Any:
+    """Return a value as its number for peers that count a lattice's values from 0; of ints on a log scale, itself."""
+    if parameter["type"] == "int" and parameter.get("scale") == "log":
+        return value
+    values = lattice_of(parameter)
+    if values is not None:
+        return values.index(value)
+    return logit(value) if parameter.get("scale") == "logit" else value
+
+
+def logit(share: float) -> float:
+    return math.log(share / (1 - share))

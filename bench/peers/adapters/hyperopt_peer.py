@@ -10,7 +10,7 @@ import numpy as np
 from hyperopt import JOB_STATE_DONE, STATUS_FAIL, STATUS_OK, Trials, anneal, hp, tpe
 from hyperopt.base import Domain
 
-from bench.peers.protocol import NotOffered, Parameter, Parameters, Setting, holds, lattice_of, serve
+from bench.peers.protocol import NotOffered, Parameter, Parameters, Setting, encoded, holds, lattice_of, logit, serve
 
 
 class HyperoptPeer:
@@ -53,7 +53,7 @@ class HyperoptPeer:
     def load(self, assignments: list[Parameters], losses: list[float]) -> None:
         documents = []
         for number, (assignment, loss) in enumerate(zip(assignments, losses, strict=True)):
-            values = {name: [_encoded(self._named(name), value)] for name, value in assignment.items()}
+            values = {name: [encoded(self._named(name), value)] for name, value in assignment.items()}
             misc = {
                 "tid": number,
                 "cmd": ("domain_attachment", "FMinIter_Domain"),
@@ -106,7 +106,7 @@ def _leaf(parameter: Parameter, label: str) -> Any:
         case "ordinal", _:
             return hp.quniform(label, -0.5, len(parameter["values"]) - 0.5, 1)
         case "float", "logit":
-            return hp.uniform(label, _logit(low), _logit(high))
+            return hp.uniform(label, logit(low), logit(high))
         case "float", "log":
             return hp.loguniform(label, math.log(low), math.log(high))
         case "int", "log":
@@ -126,19 +126,6 @@ def _decoded(parameter: Parameter, value: Any) -> Any:
     if parameter.get("scale") == "logit":
         return 1 / (1 + math.exp(-value))
     return min(max(value, low), high)
-
-
-def _encoded(parameter: Parameter, value: Any) -> Any:
-    if parameter["type"] == "int" and parameter.get("scale") == "log":
-        return value
-    values = lattice_of(parameter)
-    if values is not None:
-        return values.index(value)
-    return _logit(value) if parameter.get("scale") == "logit" else value
-
-
-def _logit(share: float) -> float:
-    return math.log(share / (1 - share))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,17 @@ from typing import Any
 
 import nevergrad as ng
 
-from bench.peers.protocol import NotOffered, Parameter, Parameters, Setting, lattice_of, only_active, serve
+from bench.peers.protocol import (
+    NotOffered,
+    Parameter,
+    Parameters,
+    Setting,
+    encoded,
+    lattice_of,
+    logit,
+    only_active,
+    serve,
+)
 
 _OPTIMIZERS = {"ngopt": "NGOpt", "de": "DE", "oneplusone": "OnePlusOne"}
 
@@ -54,7 +64,7 @@ class NevergradPeer:
 
     def load(self, assignments: list[Parameters], losses: list[float]) -> None:
         for assignment, loss in zip(assignments, losses, strict=True):
-            values = {each["name"]: _encoded(each, assignment[each["name"]]) for each in self._setting.parameters}
+            values = {each["name"]: encoded(each, assignment[each["name"]]) for each in self._setting.parameters}
             self._optimizer.tell(self._optimizer.parametrization.spawn_child(new_value=values), loss)
 
 
@@ -66,7 +76,7 @@ def _variable(parameter: Parameter) -> Any:
         case "ordinal", _:
             return ng.p.TransitionChoice(list(range(len(parameter["values"]))))
         case "float", "logit":
-            return ng.p.Scalar(lower=_logit(low), upper=_logit(high))
+            return ng.p.Scalar(lower=logit(low), upper=logit(high))
         case "float", "log":
             return ng.p.Log(lower=low, upper=high)
         case "int", "log":
@@ -84,19 +94,6 @@ def _value(parameter: Parameter, value: Any) -> Any:
         return values[int(value)]
     number = 1 / (1 + math.exp(-float(value))) if parameter.get("scale") == "logit" else float(value)
     return min(max(number, parameter["min"]), parameter["max"])
-
-
-def _encoded(parameter: Parameter, value: Any) -> Any:
-    if parameter["type"] == "int" and parameter.get("scale") == "log":
-        return value
-    values = lattice_of(parameter)
-    if values is not None:
-        return values.index(value)
-    return _logit(value) if parameter.get("scale") == "logit" else value
-
-
-def _logit(share: float) -> float:
-    return math.log(share / (1 - share))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 
-from bench.peers.protocol import NotOffered, Parameter, Parameters, Setting, is_active, serve
+from bench.peers.protocol import NotOffered, Parameter, Parameters, Setting, is_active, logit, serve
 
 _VIOLATIONS = "excesses"
 
@@ -105,7 +105,7 @@ def _suggest(trial: optuna.Trial, parameter: Parameter) -> Any:
     match parameter["type"]:
         case "float" if parameter.get("scale") == "logit":
             # Optuna has no logit scale: the logit itself is what it chooses.
-            return 1 / (1 + math.exp(-trial.suggest_float(name, _logit(low), _logit(high))))
+            return 1 / (1 + math.exp(-trial.suggest_float(name, logit(low), logit(high))))
         case "float":
             return trial.suggest_float(name, low, high, step=parameter.get("step"), log=is_log)
         case "int":
@@ -123,10 +123,6 @@ def _distribution(parameter: Parameter) -> Any:
             step = parameter.get("step") or 1
             return optuna.distributions.IntDistribution(parameter["min"], parameter["max"], log=is_log, step=step)
     return optuna.distributions.CategoricalDistribution(parameter["values"])
-
-
-def _logit(share: float) -> float:
-    return math.log(share / (1 - share))
 
 
 if __name__ == "__main__":

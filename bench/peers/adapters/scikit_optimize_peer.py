@@ -8,7 +8,7 @@ from typing import Any
 from skopt import Optimizer
 from skopt.space import Categorical, Integer, Real
 
-from bench.peers.protocol import NotOffered, Parameter, Parameters, Setting, lattice_of, only_active, serve
+from bench.peers.protocol import NotOffered, Parameter, Parameters, Setting, lattice_of, logit, only_active, serve
 
 
 class ScikitOptimizePeer:
@@ -58,7 +58,7 @@ def _dimension(parameter: Parameter) -> Any:
         case "categorical":
             return Categorical([str(index) for index in range(len(parameter["values"]))])
         case "float" if parameter.get("scale") == "logit":
-            return Real(_logit(low), _logit(high))
+            return Real(logit(low), logit(high))
         case "float" if parameter.get("step") is None:
             return Real(low, high, prior=prior)
         case "int" if parameter.get("step") is None:
@@ -83,11 +83,7 @@ def _encoded(parameter: Parameter, value: Any) -> Any:
     if values is not None:
         index = values.index(value)
         return str(index) if parameter["type"] == "categorical" else index
-    return _logit(value) if parameter.get("scale") == "logit" else value
-
-
-def _logit(share: float) -> float:
-    return math.log(share / (1 - share))
+    return logit(value) if parameter.get("scale") == "logit" else value
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from ConfigSpace.conditions import AndConjunction, InCondition
 from smac.runhistory.dataclasses import TrialInfo, TrialValue
 from smac.runhistory.enumerations import StatusType
 
-from bench.peers.protocol import NotOffered, Parameter, Parameters, Setting, holds, lattice_of, serve
+from bench.peers.protocol import NotOffered, Parameter, Parameters, Setting, holds, lattice_of, logit, serve
 
 _SEED = 0
 """The one seed of trials that SMAC takes to be deterministic."""
@@ -105,7 +105,7 @@ def _hyperparameter(parameter: Parameter) -> Any:
     name, is_log = parameter["name"], parameter.get("scale") == "log"
     match parameter["type"]:
         case "float" if parameter.get("step") is None and parameter.get("scale") == "logit":
-            return UniformFloatHyperparameter(name, _logit(parameter["min"]), _logit(parameter["max"]))
+            return UniformFloatHyperparameter(name, logit(parameter["min"]), logit(parameter["max"]))
         case "float" if parameter.get("step") is None:
             return UniformFloatHyperparameter(name, parameter["min"], parameter["max"], log=is_log)
         case "int" if parameter.get("step") is None:
@@ -128,7 +128,7 @@ def _value(parameter: Parameter, value: Any) -> Any:
 def _position(parameter: Parameter, value: Any) -> Any:
     if _is_by_position(parameter):
         return (lattice_of(parameter) or []).index(value)
-    return _logit(value) if parameter.get("scale") == "logit" else value
+    return logit(value) if parameter.get("scale") == "logit" else value
 
 
 def _positions(parent: Parameter, condition: Any) -> list[Any]:
@@ -138,10 +138,6 @@ def _positions(parent: Parameter, condition: Any) -> list[Any]:
 
 def _is_by_position(parameter: Parameter) -> bool:
     return "values" in parameter or parameter.get("step") is not None
-
-
-def _logit(share: float) -> float:
-    return math.log(share / (1 - share))
 
 
 if __name__ == "__main__":
