@@ -167,6 +167,20 @@ class Podium:
     def events(self, reason: str) -> list[Json]:
         return [event for event in self.get("events")["items"] if event["reason"] == reason]
 
+    def logs_until_complete(self) -> dict[str, str]:
+        """The log of every pod, by its name, as far as it was seen before the pod was gone."""
+        logs: dict[str, str] = {}
+        while self.phase() != "Complete":
+            for pod in self.pods():
+                name = pod["metadata"]["name"]
+                log = subprocess.run(
+                    ["kubectl", "logs", name, "-n", self.namespace], capture_output=True, text=True, check=False
+                )
+                if log.stdout:
+                    logs[name] = log.stdout
+            time.sleep(0.2)
+        return logs
+
     def phase(self, name: str = "bowl") -> str:
         return str(self.status(name).get("phase", ""))
 

@@ -19,16 +19,7 @@ FULL = {"algorithm": "none", "resource": "epoch", "max": 12}
 def test_asha_promotes_trials_that_resume_at_the_very_step_and_prunes_the_rest(podium: Podium) -> None:
     podium.apply()
     first = until(podium.trials, "the first trial")[0]
-    logs = {}
-    while podium.phase() != "Complete":
-        for pod in podium.pods():
-            name = pod["metadata"]["name"]
-            log = subprocess.run(
-                ["kubectl", "logs", name, "-n", podium.namespace], capture_output=True, text=True, check=False
-            )
-            if log.stdout:
-                logs[name] = log.stdout
-        time.sleep(0.2)
+    logs = podium.logs_until_complete()
     status = podium.status()
     podium.assert_whole(9)
     best = next(trial for trial in podium.trials() if trial["spec"]["number"] == status["best"][0]["trial"])

@@ -1,6 +1,5 @@
 """Schedulers on a real cluster: checkpoints move as they should, from run to run and from a winner to its clone."""
 
-import subprocess
 import time
 from collections import Counter
 
@@ -28,21 +27,6 @@ with podium_trial.start() as trial:
         tell("saved", {"step": step, "error": error})
 """
 """Its weights depend on every step and rate so far, and it tells which bytes it restores and saves."""
-
-
-def logs_until_complete(podium: Podium) -> dict[str, str]:
-    """The log of every pod, by its name, as far as it was seen before the pod was gone."""
-    logs: dict[str, str] = {}
-    while podium.phase() != "Complete":
-        for pod in podium.pods():
-            name = pod["metadata"]["name"]
-            log = subprocess.run(
-                ["kubectl", "logs", name, "-n", podium.namespace], capture_output=True, text=True, check=False
-            )
-            if log.stdout:
-                logs[name] = log.stdout
-        time.sleep(0.2)
-    return logs
 
 
 def told(logs: dict[str, str], trial: str, word: str) -> list[tuple[int, str]]:
@@ -79,7 +63,7 @@ def test_clones_start_from_the_winners_bytes_at_the_step_after_its_last(podium: 
         pod_history_limit=100,  # so that every log can be read
         container={"command": ["python", "-c", MEMBER]},
     )
-    logs = logs_until_complete(podium)
+    logs = podium.logs_until_complete()
     trials = {trial["spec"]["number"]: trial for trial in podium.trials()}
     clones = [trial for trial in trials.values() if "parent" in trial["spec"]]
     assert clones

@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from builders.experiments import a_float, a_population, a_scheduler, a_search, an_experiment
+from builders.bowl import SMALL, DirectAdvisor, a_bowl_experiment, bowl
+from builders.experiments import a_population
 from builders.fake_backend import FakeBackend, OperatorDied
 from podium_contract.conditions import Reason
-from podium_contract.experiment import Experiment
 from podium_contract.lifecycle import Phase
-from podium_contract.parameters import Assignment
-from podium_contract.wire import Advice, AdviceRequest
 from podium_operator.core.actions import Announce, RemoveRun, StopRun, WriteExperiment
 from podium_operator.core.facts import End, EndKind
 from podium_operator.core.loop import Loop
@@ -24,34 +22,6 @@ from podium_suggestion.engine import Engine
 from podium_suggestion.store import Store, open_store
 
 MAX_PASSES = 2000
-SMALL: dict[str, Any] = {"scheduler": a_scheduler("asha", 1, 2, reductionFactor=2), "max_trials": 3}
-
-
-class Advisor:
-    """The engine, asked directly: a thread for each question would only cost time here."""
-
-    def __init__(self, store: Store) -> None:
-        self._engine = Engine(store)
-
-    async def advise(self, request: AdviceRequest) -> Advice:
-        return self._engine.advise(request)
-
-
-def bowl(assignment: Assignment, step: int) -> dict[str, float]:
-    """A loss that falls with training and is least at lr = 0.3."""
-    return {"loss": (assignment["lr"] - 0.3) ** 2 + 1.0 / step}
-
-
-def an_asha_experiment(**spec: Any) -> Experiment:
-    defaults: dict[str, Any] = {
-        "parameters": [a_float("lr", 0.0, 1.0, "linear")],
-        "search": a_search("random", seed=3),
-        "scheduler": a_scheduler("asha", 1, 9),
-        "max_trials": 9,
-        "parallelism": 1,
-    }
-    experiment = an_experiment(**defaults | spec)
-    return experiment.model_copy(update={"metadata": experiment.metadata.model_copy(update={"uid": "u1"})})
 
 
 def finish(backend: FakeBackend, store: Store) -> int:
@@ -75,7 +45,7 @@ def finish(backend: FakeBackend, store: Store) -> int:
         raise AssertionError("the experiment does not end")
 
     def new_operator() -> Loop:
-        return Loop(backend, Advisor(store), lambda: backend.now)
+        return Loop(backend, DirectAdvisor(Engine(store)), lambda: backend.now)
 
     asyncio.run(drive())
     return deaths
@@ -90,7 +60,7 @@ def table(backend: FakeBackend) -> list[tuple[Any, ...]]:
 
 
 def an_undisturbed_run(**spec: Any) -> FakeBackend:
-    backend = FakeBackend(an_asha_experiment(**spec), bowl)
+    backend = FakeBackend(a_bowl_experiment(**spec), bowl)
     finish(backend, open_store("sqlite://"))
     return backend
 
@@ -125,7 +95,7 @@ def test_death_at_any_action_changes_nothing(moment: str) -> None:
     for action, performed in enumerate(undisturbed.performed):
         if isinstance(performed, Announce):
             continue  # it tells people something, and changes nothing
-        backend = FakeBackend(an_asha_experiment(**SMALL), bowl)
+        backend = FakeBackend(a_bowl_experiment(**SMALL), bowl)
         setattr(backend, moment, action)
         assert finish(backend, open_store("sqlite://")) == 1
         assert table(backend) == table(undisturbed), f"{moment} action {action}: {performed}"
@@ -143,7 +113,7 @@ def test_death_at_any_action_changes_nothing_in_a_population(moment: str) -> Non
     for action, performed in enumerate(undisturbed.performed):
         if isinstance(performed, Announce | RemoveRun | WriteExperiment):
             continue  # tried above, and the same in every experiment
-        backend = FakeBackend(an_asha_experiment(**POPULATION), bowl)
+        backend = FakeBackend(a_bowl_experiment(**POPULATION), bowl)
         setattr(backend, moment, action)
         assert finish(backend, open_store("sqlite://")) == 1
         assert table(backend) == table(undisturbed), f"{moment} action {action}: {performed}"
@@ -173,8 +143,8 @@ def test_population_whose_store_is_lost_goes_on_with_its_places_and_parents(pass
 
 
 def a_run_interrupted_after(passes: int, **spec: Any) -> FakeBackend:
-    backend = FakeBackend(an_asha_experiment(**spec), bowl)
-    loop = Loop(backend, Advisor(open_store("sqlite://")), lambda: backend.now)
+    backend = FakeBackend(a_bowl_experiment(**spec), bowl)
+    loop = Loop(backend, DirectAdvisor(Engine(open_store("sqlite://"))), lambda: backend.now)
 
     async def drive() -> None:
         for _ in range(passes):
@@ -200,7 +170,7 @@ def test_disrupted_runs_resume_and_crashes_fail_while_the_experiment_goes_on() -
             return End(EndKind.FAILED, Reason.EXIT_CODE, "exit code 3", backend.now)
         return None
 
-    backend = FakeBackend(an_asha_experiment(parallelism=3), bowl, fate=fate)
+    backend = FakeBackend(a_bowl_experiment(parallelism=3), bowl, fate=fate)
     finish(backend, open_store("sqlite://"))
     assert backend.trials[2].status.retries == 1
     assert backend.trials[4].status.phase is Phase.FAILED
@@ -210,7 +180,7 @@ def test_disrupted_runs_resume_and_crashes_fail_while_the_experiment_goes_on() -
 
 def test_reached_target_frees_everything() -> None:
     objective = {"metric": "loss", "goal": "minimize", "target": 0.6}
-    backend = FakeBackend(an_asha_experiment(objectives=[objective], parallelism=4, max_trials=50), bowl)
+    backend = FakeBackend(a_bowl_experiment(objectives=[objective], parallelism=4, max_trials=50), bowl)
     finish(backend, open_store("sqlite://"))
     assert_nothing_is_left(backend)
     assert len(backend.trials) < 50

@@ -11,12 +11,10 @@ from typing import Any, Literal, get_args
 import httpx
 import pytest
 
-from builders.experiments import a_float, a_scheduler, a_search, an_experiment
+from builders.bowl import SMALL, DirectAdvisor, a_bowl_experiment, bowl
 from builders.fake_backend import OperatorDied
 from builders.fake_kubernetes import Delivery, FakeKubernetes
 from podium_contract.experiment import Experiment
-from podium_contract.parameters import Assignment
-from podium_contract.wire import Advice, AdviceRequest
 from podium_operator.core.loop import Loop
 from podium_operator.core.outcome import is_expired
 from podium_operator.core.ports import BackendError
@@ -28,36 +26,10 @@ from podium_suggestion.store import open_store
 MAX_PASSES = 1000
 LISTING_PASSES = 5
 """How often the operator of these tests lists everything anew."""
-SMALL: dict[str, Any] = {"scheduler": a_scheduler("asha", 1, 2, reductionFactor=2), "max_trials": 3}
-
-
-class Advisor:
-    """The engine, asked directly."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def advise(self, request: AdviceRequest) -> Advice:
-        return self._engine.advise(request)
-
-
-def bowl(assignment: Assignment, step: int) -> dict[str, float]:
-    """A loss that falls with training and is least at lr = 0.3."""
-    return {"loss": (assignment["lr"] - 0.3) ** 2 + 1.0 / step}
 
 
 def a_cluster(**spec: Any) -> FakeKubernetes:
-    defaults: dict[str, Any] = {
-        "parameters": [a_float("lr", 0.0, 1.0, "linear")],
-        "search": a_search("random", seed=3),
-        "scheduler": a_scheduler("asha", 1, 9),
-        "max_trials": 9,
-        "parallelism": 1,
-        "pod_history_limit": 0,
-    }
-    experiment = an_experiment(**defaults | spec)
-    identified = experiment.metadata.model_copy(update={"uid": "u1"})
-    return FakeKubernetes(experiment.model_copy(update={"metadata": identified}), bowl)
+    return FakeKubernetes(a_bowl_experiment(**{"pod_history_limit": 0} | spec), bowl)
 
 
 def finish(cluster: FakeKubernetes, delivery: Delivery = "in order", engine: Engine | None = None) -> Engine:
@@ -79,7 +51,7 @@ async def has_lived_to_the_end(
     """One operator's life; answers whether it saw the end."""
     body = cluster.all_of("experiments")[0]
     backend = KubeBackend(Experiment.model_validate(body), cluster, client, lambda: cluster.now, Metrics())
-    loop = Loop(backend, Advisor(engine), lambda: cluster.now)
+    loop = Loop(backend, DirectAdvisor(engine), lambda: cluster.now)
     has_time_to_live = "ttlSecondsAfterFinished" in body["spec"]
     try:
         await backend.open()
