@@ -55,6 +55,12 @@ def is_own_cluster() -> bool:
     return os.environ.get("KUBECONFIG") == str(OWN_CLUSTER / "admin.kubeconfig")
 
 
+def own_cluster(*words: str) -> None:
+    """Tell the project's own cluster something, such as to come up."""
+    done = subprocess.run([ROOT / "tests" / "cluster" / "cluster", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def until(question: Callable[[], Seen | None], what: str, seconds: float = LIMIT_SECONDS) -> Seen:
     """Ask until the answer is truthy, and return it; fails, naming what was waited for."""
     deadline = time.monotonic() + seconds

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from builders.operator_at_work import EXPERIMENTS, OWN_CLUSTER, ROOT, TRIALS, Podium, at_work, is_own_cluster, until
+from builders.operator_at_work import (
+    EXPERIMENTS,
+    OWN_CLUSTER,
+    TRIALS,
+    Podium,
+    at_work,
+    is_own_cluster,
+    own_cluster,
+    until,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -129,7 +137,7 @@ def test_api_server_that_dies_comes_back_to_the_same_experiment(podium: Podium) 
     until(podium.running, "a pod")
     os.kill(pid_of("kube-apiserver"), signal.SIGKILL)
     time.sleep(2)
-    subprocess.run([ROOT / "tests" / "cluster" / "cluster", "up"], check=True, capture_output=True)
+    own_cluster("up")
     podium.wait_for("Complete")
     podium.assert_whole(9)
 

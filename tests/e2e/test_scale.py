@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from builders.operator_at_work import EXPERIMENTS, ROOT, Podium, a_namespace, at_work, is_own_cluster, kubectl
+from builders.operator_at_work import EXPERIMENTS, Podium, a_namespace, at_work, is_own_cluster, kubectl, own_cluster
 from podium_operator.kube.api import KubernetesApi
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
@@ -43,7 +42,7 @@ ON_FAKE_NODES = {
 def fake_nodes() -> None:
     """Nodes whose pods run and end without containers."""
     if is_own_cluster():
-        subprocess.run([ROOT / "tests" / "cluster" / "cluster", "fake-nodes", "1"], check=True, capture_output=True)
+        own_cluster("fake-nodes", "1")
     elif not kubectl("get", "nodes", "-l", "type=kwok", "-o", "name"):
         pytest.skip("this cluster has no fake nodes; start KWOK with tests/cluster/kwok/stages.yaml")
 

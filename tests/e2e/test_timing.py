@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 import pytest
 
 from builders.experiments import a_scheduler
-from builders.operator_at_work import ROOT, Podium, is_own_cluster, until
+from builders.operator_at_work import Podium, is_own_cluster, own_cluster, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
@@ -128,7 +128,7 @@ def scarce_gpus() -> Iterator[None]:
 
 
 def offer_gpus(count: int) -> None:
-    subprocess.run([ROOT / "tests" / "cluster" / "cluster", "gpus", str(count)], check=True, capture_output=True)
+    own_cluster("gpus", str(count))
 
 
 @pytest.mark.usefixtures("scarce_gpus")
