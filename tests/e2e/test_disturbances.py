@@ -1,18 +1,21 @@
 """Whatever dies, freezes or is deleted at whatever moment: the experiment completes, and nothing is lost or doubled."""
 
 import os
+import random
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from builders.operator_at_work import (
     EXPERIMENTS,
     OWN_CLUSTER,
     TRIALS,
+    Json,
     Podium,
     at_work,
     is_own_cluster,
@@ -30,6 +33,12 @@ def pid_of(component: str) -> int:
     return int((OWN_CLUSTER / "pid" / component).read_text())
 
 
+def kill(component: str) -> None:
+    process = psutil.Process(pid_of(component))
+    process.kill()
+    process.wait()
+
+
 @contextmanager
 def frozen(component: str) -> Iterator[None]:
     os.kill(pid_of(component), signal.SIGSTOP)
@@ -37,6 +46,13 @@ def frozen(component: str) -> Iterator[None]:
         yield
     finally:
         os.kill(pid_of(component), signal.SIGCONT)
+
+
+def evict(podium: Podium, pod: Json) -> None:
+    metadata = {"name": pod["metadata"]["name"], "namespace": podium.namespace}
+    path = f"/api/v1/namespaces/{podium.namespace}/pods/{metadata['name']}/eviction"
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+    podium.kubectl("create", "--raw", path, "-f", "-", given=eviction)
 
 
 def test_operator_that_dies_every_few_seconds_still_gets_there(podium: Podium) -> None:
@@ -64,15 +80,7 @@ def test_evicted_pod_is_a_disruption_and_its_trial_resumes(podium: Podium) -> No
     podium.apply(scheduler=FULL, max_trials=1, step_seconds="0.4")
     (pod,) = until(podium.running, "the pod")
     until(lambda: podium.trial()["step"] >= 2, "step 2")
-    name = pod["metadata"]["name"]
-    eviction = {
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": {"name": name, "namespace": podium.namespace},
-    }
-    podium.kubectl(
-        "create", "--raw", f"/api/v1/namespaces/{podium.namespace}/pods/{name}/eviction", "-f", "-", given=eviction
-    )
+    evict(podium, pod)
     podium.wait_for("Complete")
     assert (podium.trial()["retries"], podium.trial()["step"]) == (1, 12)
     podium.assert_whole(1)
@@ -135,7 +143,7 @@ def test_of_two_replicas_one_acts_and_the_other_takes_over(crds: None, tmp_path:
 def test_api_server_that_dies_comes_back_to_the_same_experiment(podium: Podium) -> None:
     podium.apply(step_seconds="0.3")
     until(podium.running, "a pod")
-    os.kill(pid_of("kube-apiserver"), signal.SIGKILL)
+    kill("kube-apiserver")
     time.sleep(2)
     own_cluster("up")
     podium.wait_for("Complete")
@@ -162,3 +170,74 @@ def test_frozen_kubelet_delays_and_loses_nothing(podium: Podium) -> None:
         time.sleep(8)
     podium.wait_for("Complete")
     podium.assert_whole(9)
+
+
+@pytest.mark.alone
+@needs_own_cluster
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_happens_at_random_moments_nothing_is_lost(podium: Podium, seed: int) -> None:
+    chance = random.Random(seed)
+    podium.apply(step_seconds="0.4", max_trials=12, trial={"maxRetries": 20})
+    until(podium.running, "a pod")
+    disturbances = chance.sample(DISTURBANCES, len(DISTURBANCES))
+    print("disturbed by", *(disturb.__name__ for disturb in disturbances))
+    for disturb in disturbances:
+        time.sleep(chance.uniform(0.2, 2.5))
+        disturb(podium, chance)
+    podium.wait_for("Complete")
+    podium.assert_whole(12)
+    folders = {path.name for path in (podium.folder / "checkpoints").glob("*/trials/*")}
+    assert folders == {f"{number:05d}" for number in range(1, 13)}
+
+
+def kill_the_operator(podium: Podium, _chance: random.Random) -> None:
+    podium.operator.kill()
+    podium.operator.start()
+
+
+def kill_the_service(podium: Podium, _chance: random.Random) -> None:
+    podium.suggestion.kill()
+    podium.suggestion.start()
+
+
+def kill_both(podium: Podium, chance: random.Random) -> None:
+    podium.operator.kill()
+    kill_the_service(podium, chance)
+    podium.operator.start()
+
+
+def delete_a_pod(podium: Podium, chance: random.Random) -> None:
+    for pod in _one_of(podium, chance):
+        podium.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false", "--ignore-not-found")
+
+
+def evict_a_pod(podium: Podium, chance: random.Random) -> None:
+    for pod in _one_of(podium, chance):
+        with suppress(AssertionError):  # it ended meanwhile
+            evict(podium, pod)
+
+
+def freeze_the_kubelet(_podium: Podium, chance: random.Random) -> None:
+    with frozen("kubelet"):
+        time.sleep(chance.uniform(1, 4))
+
+
+def kill_the_api_server(_podium: Podium, _chance: random.Random) -> None:
+    kill("kube-apiserver")
+    own_cluster("up")
+
+
+DISTURBANCES: tuple[Callable[[Podium, random.Random], None], ...] = (
+    kill_the_operator,
+    kill_the_service,
+    kill_both,
+    delete_a_pod,
+    evict_a_pod,
+    freeze_the_kubelet,
+    kill_the_api_server,
+)
+
+
+def _one_of(podium: Podium, chance: random.Random) -> list[Json]:
+    running = podium.running()
+    return [chance.choice(running)] if running else []
