@@ -145,6 +145,11 @@ SPEC_RULES = [
         "cmaes searches float, int and ordinal parameters that are always active; choose auto, evolution or forest",
         "search.algorithm",
     ),
+    _rule(
+        "!has(self.scheduler) || !(self.scheduler.algorithm in ['pbt', 'pb2']) || has(self.trial.checkpoints)",
+        "clones of a population go on from the files of others; add checkpoints",
+        "trial",
+    ),
     *(
         _rule(
             f"!has(self.trial.metrics) || !has(self.trial.metrics.series) || !has(self.{field})"

@@ -309,6 +309,12 @@ class ExperimentSpec(Model):
                 "a population begins spread over the space, got grid, of which it would only ever see the first corner; "
                 "use random or sobol",
             )
+        if self.trial.checkpoints is None:
+            raise FieldError(
+                ".trial.checkpoints",
+                f"clones go on from the files of others, got {scheduler.algorithm} without checkpoints; "
+                "add checkpoints: {persistentVolumeClaim: {storage: 1Gi}} (a laptop uses its results folder)",
+            )
 
     @property
     def metric_names(self) -> list[str]:

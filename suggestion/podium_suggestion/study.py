@@ -81,6 +81,13 @@ class _Part:
     has_reported: bool = False
 
 
+_BY_THE_CALLER = {
+    "checkpoints": {"persistentVolumeClaim": {"claimName": "study"}},
+    "template": {"spec": {"containers": [{"name": "study"}]}},
+}
+"""How a study's trials are run is nobody's business here, but a manifest says it."""
+
+
 class Study:
     """An experiment that somebody else runs. With a store it goes on where it was, in another process too."""
 
@@ -118,7 +125,7 @@ class Study:
                 "search": searching if seed is None else {**searching, "seed": seed},
                 "scheduler": {"algorithm": scheduler} if isinstance(scheduler, str) else dict(scheduler),
                 "maxTrials": max_trials,
-                "trial": {"template": {"spec": {"containers": [{"name": "study"}]}}},
+                "trial": _BY_THE_CALLER,
             }
         )
         return cls(spec, store, name)

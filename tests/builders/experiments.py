@@ -46,6 +46,10 @@ def a_scheduler(algorithm: str = "asha", low: int = 1, high: int = 81, **setting
     return {"algorithm": algorithm, "resource": "epoch", **bounds, "settings": settings}
 
 
+SOME_CHECKPOINTS: Manifest = {"persistentVolumeClaim": {"storage": "1Gi"}}
+"""Where checkpoints live on a cluster; without them there is no population."""
+
+
 def a_population(high: int = 20, **settings: Any) -> Manifest:
     """A pbt scheduler over epochs; settings by name, as a user writes them."""
     return {"algorithm": "pbt", "resource": "epoch", "max": high, "settings": settings}
@@ -70,6 +74,8 @@ def a_spec(**spec: Any) -> Manifest:
         "maxTrials": 10,
         "trial": a_trial(),
     }
+    if spec.get("scheduler", {}).get("algorithm") in ("pbt", "pb2"):
+        defaults["trial"]["checkpoints"] = SOME_CHECKPOINTS
     return defaults | {_camel(name): value for name, value in spec.items()}
 
 

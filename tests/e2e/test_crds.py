@@ -27,6 +27,7 @@ from podium_contract.wire import Assignment
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.xdist_group("crds"),
     pytest.mark.skipif("KUBECONFIG" not in os.environ, reason="KUBECONFIG names no cluster"),
 ]
 

@@ -83,8 +83,8 @@ def test_image_that_cannot_be_pulled_is_told_at_once_and_fails_its_trial_at_the_
 
 def test_pod_that_no_node_takes_is_told_at_once_and_fails_its_trial_at_the_deadline(podium: Podium) -> None:
     limits = {"resources": {"limits": {"nvidia.com/gpu": 4000}}}
-    podium.apply(max_trials=1, container=limits, trial={"activeDeadlineSeconds": 20})
-    until(lambda: podium.trial()["reason"] == "Unschedulable", "the reason", 20)
+    podium.apply(max_trials=1, container=limits, trial={"activeDeadlineSeconds": 30})
+    until(lambda: podium.trial()["reason"] == "Unschedulable", "the reason", 30)
     podium.wait_for("Failed", seconds=60)
     assert "nvidia.com/gpu" in podium.trial()["message"]
     until(lambda: not podium.pods(), "its pod to go")
