@@ -66,7 +66,7 @@ local: $(call STAMP,dev) ## Tests with real processes on this machine
 .PHONY: e2e
 e2e: $(call STAMP,dev) ## The whole on a real cluster: KUBECONFIG's, kind's, or one of plain processes
 	export KUBECONFIG PATH="$$PATH:$$HOME/.cache/podium-cluster/bin"; KUBECONFIG=$$(scripts/test-cluster); \
-	$(BIN)/pytest tests/e2e -m "not alone" -n 4 --dist loadgroup --reruns 1 --durations 10; \
+	$(BIN)/pytest tests/e2e -m "not alone" -n 4 --dist loadscope --reruns 1 --durations 10; \
 	$(BIN)/pytest tests/e2e -m alone -rP --reruns 1 --durations 10
 
 .PHONY: cluster-down

@@ -4,8 +4,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from builders.operator_at_work import ROOT, Podium, at_work, kubectl
+
+SHARING = {"test_crds.py", "test_helm.py", "test_monitoring.py"}
+"""Files whose tests share what is dear to set up, an installation for example."""
+
+
+class Spread(LoadScopeScheduling):  # type: ignore[misc]  # xdist's schedulers have no types
+    """Gives each test to whichever worker is free, but those of a file that shares something to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.split("::", maxsplit=1)[0])
+        return path.name if path.name in SHARING else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return Spread(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,6 @@ from podium_contract.wire import Assignment
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.xdist_group("crds"),
     pytest.mark.skipif("KUBECONFIG" not in os.environ, reason="KUBECONFIG names no cluster"),
 ]
 

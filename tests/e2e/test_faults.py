@@ -156,8 +156,8 @@ def test_trial_that_ignores_sigterm_is_killed_at_its_grace_and_keeps_its_phase(p
             "containers": [{"name": "train", "image": IMAGE, "command": ["python", "-c", ignores]}],
         }
     }
-    podium.apply(max_trials=1, trial={"template": template, "activeDeadlineSeconds": 4})
-    podium.wait_for("Failed", seconds=40)
+    podium.apply(max_trials=1, trial={"template": template, "activeDeadlineSeconds": 10})
+    podium.wait_for("Failed", seconds=60)
     assert podium.trial()["reason"] == "DeadlineExceeded"
 
 

@@ -18,7 +18,6 @@ from builders.release import NAME, Release, installed, kubectl, make_namespace, 
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.xdist_group("helm"),
     pytest.mark.skipif("KUBECONFIG" not in os.environ, reason="KUBECONFIG names no cluster"),
 ]
 

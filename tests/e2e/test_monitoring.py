@@ -17,7 +17,6 @@ from builders.release import NAME, TAG, Release, installed, kubectl, registry, u
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.xdist_group("monitoring"),
     pytest.mark.skipif("KUBECONFIG" not in os.environ, reason="KUBECONFIG names no cluster"),
 ]
 VARIABLES = {"namespace": "podium-.*", "experiment": "curves", "metric": ".+", "__rate_interval": "10s"}

@@ -40,7 +40,7 @@ time.sleep(70)
 
 
 GPUS = 4
-ALL_GPUS = 8
+ALL_GPUS = 16
 """What scripts/test-cluster lets the node advertise."""
 
 
