@@ -4,13 +4,22 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from builders.hypergradient_trials import assert_hypergradients_beat_constants
+
 ROOT = Path(__file__).parents[2]
-EXAMPLES = [path.name for path in sorted((ROOT / "examples").glob("*.yaml"))]
+NEEDS_TORCH = pytest.mark.skipif(
+    find_spec("torch") is None, reason="needs torch (pip install 'podium[torch]'); `make e2e` runs it in pods"
+)
+MARKS = {"hypergradients.yaml": NEEDS_TORCH}
+EXAMPLES = [
+    pytest.param(path.name, marks=MARKS.get(path.name, ())) for path in sorted((ROOT / "examples").glob("*.yaml"))
+]
 
 
 def run_example(name: str, results: Path) -> dict[str, Any]:
@@ -98,12 +107,19 @@ def check_gp(document: dict[str, Any]) -> None:
     assert sorted(losses[6:])[4] < sorted(losses[:6])[3]
 
 
+def check_hypergradients(document: dict[str, Any]) -> None:
+    trials = document["trials"]
+    assert len(trials) == 7, "three sizes of updates for each of the two methods, and the constants"
+    assert_hypergradients_beat_constants([(t["parameters"], t["observations"][-1]["metrics"]) for t in trials])
+
+
 CHECKS = {
     "quickstart.yaml": check_quickstart,
     "gp.yaml": check_gp,
     "grid.yaml": check_grid,
     "halving.yaml": check_halving,
     "hyperband.yaml": check_hyperband,
+    "hypergradients.yaml": check_hypergradients,
     "bohb.yaml": check_bohb,
     "pbt.yaml": check_pbt,
     "pb2.yaml": check_pbt,
