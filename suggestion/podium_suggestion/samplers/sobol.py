@@ -4,7 +4,6 @@ Owen, "Scrambling Sobol' and Niederreiter-Xing points", Journal of Complexity 14
 """
 
 import numpy as np
-from scipy.stats import qmc
 
 from podium_contract.parameters import Assignment
 from podium_suggestion.history import History
@@ -33,6 +32,8 @@ class SobolSampler:
         """Return the full point of trial `number` (from 1), shape (dimension,)."""
         block, row = divmod(number - 1, _BLOCK)
         if block != self._block:
+            from scipy.stats import qmc  # noqa: PLC0415  (half a second of start-up, of every command)
+
             # A new engine each time: one cannot go back, and the scrambling must be the same.
             engine = qmc.Sobol(self._space.dimension, seed=trial_rng(self._seed, _NO_TRIAL))
             if block:

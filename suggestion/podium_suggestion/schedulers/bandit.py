@@ -15,7 +15,6 @@ from functools import cache
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.stats import qmc
 
 from podium_suggestion.space import FloatArray
 
@@ -108,6 +107,8 @@ def _fit(kernel: Kernel, segments: Segments, gains: FloatArray) -> tuple[float, 
 @cache
 def _kernels() -> tuple[Kernel, ...]:
     """Return the combinations that are tried: well spread points of the box of their logarithms."""
+    from scipy.stats import qmc  # noqa: PLC0415  (half a second of start-up, of every command)
+
     points = qmc.Sobol(4, scramble=False).random(_COMBINATIONS)
     low, high = np.log(np.array([_LENGTH, _CONTEXT_LENGTH, _FORGETTING, _NOISE]).T)
     return tuple(Kernel(*map(float, values)) for values in np.exp(low + points * (high - low)))
