@@ -313,8 +313,8 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
 def _begin(connection: sql.Connection, *, reading: bool = False) -> sql.RootTransaction:
     """Begin a transaction, which commits or is rolled back as a context manager.
 
-    An SQLite transaction that reads first and writes later may find that it cannot: writers take the lock at once. A listener
-    for the beginning of transactions would do the same, but slows every statement down.
+    An SQLite transaction that reads first and writes later may find that it cannot: writers take the lock at once. A
+    listener for the beginning of transactions would do the same, but slows every statement down.
     """
     transaction = connection.begin()
     if connection.dialect.name == "sqlite":
