@@ -64,8 +64,8 @@ class TpeSettings(Model):
     multivariate: StrictBool = True
     """Model parameters jointly, so that interactions are found; false models each one by itself."""
     fidelity: Literal["refined", "highest"] = "refined"
-    """refined: learn from trials of every rung, longer training deciding between those that have it; highest: learn from
-    the highest rung that `startupTrials` have reached, and from it alone (BOHB)."""
+    """refined: learn from every rung that has not proved misleading, longer training deciding between trials that have it;
+    highest: learn from the highest rung that `startupTrials` have reached, and from it alone (BOHB)."""
 
 
 class TpeSearch(_Search):

@@ -6,7 +6,7 @@ were spread over exchanges: steps are judged in their order, and after a stop at
 """
 
 import threading
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import assert_never
 
@@ -21,7 +21,7 @@ from podium_suggestion.samplers.base import Exhausted, Sampler, suggest, trial_r
 from podium_suggestion.schedulers import make_scheduler
 from podium_suggestion.schedulers.base import Clone, Scheduler
 from podium_suggestion.standings import reaches_targets, standings
-from podium_suggestion.store import Changes, StaleRevisionError, Store
+from podium_suggestion.store import KEPT_ANSWERS, Changes, StaleRevisionError, Store
 
 _OPEN_DESKS = 256
 """Experiments kept in memory; others are read from the store when they come back."""
@@ -63,7 +63,7 @@ class Engine:
         key = request.experiment
         with self._turn(key):
             for attempt in range(1, _ATTEMPTS + 1):
-                revision, answer = self._store.look_up(key, request.request_id)
+                revision, answer = self._recall(request, may_trust_memory=attempt == 1)
                 if answer is not None:
                     return Advice.model_validate_json(answer)
                 try:
@@ -71,6 +71,9 @@ class Engine:
                 except StaleRevisionError:
                     if attempt == _ATTEMPTS:
                         raise
+                except (UnknownExperimentError, ImmutableSpecError):
+                    if attempt > 1:
+                        raise  # else the store may know what memory does not
         raise AssertionError("unreachable")
 
     def records(self, experiment: str, after: int = 0, limit: int | None = None) -> list[TrialRecord]:
@@ -90,6 +93,17 @@ class Engine:
         with self._turn(experiment):
             self._close(experiment)
             return self._store.delete(experiment)
+
+    def _recall(self, request: AdviceRequest, *, may_trust_memory: bool) -> tuple[int | None, str | None]:
+        """Return the revision that an experiment is at, and the answer that the request was given already, if any.
+
+        Where memory can tell, the store is not asked. Should another process have written in between, the store refuses to
+        save the exchange, which then starts again from there.
+        """
+        desk = self._desks.get(request.experiment)
+        if may_trust_memory and desk is not None and request.request_id not in desk.answered:
+            return desk.ledger.revision, None
+        return self._store.look_up(request.experiment, request.request_id)
 
     def _exchange(self, request: AdviceRequest, revision: int | None) -> Advice:
         key = request.experiment
@@ -114,6 +128,7 @@ class Engine:
             verdicts=entries.verdicts,
         )
         desk.ledger.revision = self._store.save(key, changes)
+        desk.answered.append(request.request_id)
         self._keep(key, desk)
         if self._watch is not None:
             self._watch(entries)
@@ -153,6 +168,8 @@ class Desk:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+        self.answered: deque[str] = deque(maxlen=KEPT_ANSWERS)
+        """The latest requests answered from this desk."""
         self._sampler: Sampler
         self._scheduler: Scheduler
         self._exhausted: str | None = None

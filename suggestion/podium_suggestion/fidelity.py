@@ -1,13 +1,52 @@
-"""The highest rung that tells enough: what BOHB models (Falkner et al., "BOHB", ICML 2018, section 4).
+"""What low rungs are worth: losses after little training may tell what more training will bring, or mislead.
 
-Losses of a low rung may mislead. Once enough trials have come to a higher one, what the lower ones said is forgotten, also
-of the trials that never rose: that they were dismissed below is no word on what they would have become.
+Two answers. BOHB forgets what lower rungs said once enough trials have come to a higher one, also of the trials that
+never rose: that they were dismissed below is no word on what they would have become (Falkner et al., "BOHB", ICML 2018,
+section 4). The other measures it: the trials that have come to a high rung have passed the low ones, and show whether
+these would have put them into the same order. So rungs that tell are learned from, with all their trials, and those that
+mislead are not.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from scipy.stats import rankdata
 
 from podium_contract.lifecycle import Phase
 from podium_suggestion.history import History, IntArray
+from podium_suggestion.space import FloatArray
+
+_ENOUGH = 10
+"""Trials at a level from which it can be told by them whether lower ones mislead."""
+_LEAST_AGREEMENT = 0.5
+"""Rank correlation below which a level misleads more than it tells."""
+
+
+def telling(levels: Sequence[FloatArray]) -> list[FloatArray]:
+    """Return the levels that are worth ranking trials by, of those given, lowest budget first.
+
+    A level is the trials' losses with so much training, shape (n,), not finite where unknown. The highest with enough trials
+    and those above it stay; a lower one does when it orders the trials of the former much as the former itself.
+    """
+    counts = [int(np.isfinite(losses).sum()) for losses in levels]
+    reference = next((place for place in reversed(range(len(levels))) if counts[place] >= _ENOUGH), 0)
+    return [
+        losses
+        for place, losses in enumerate(levels)
+        if place >= reference or agreement(losses, levels[reference]) >= _LEAST_AGREEMENT
+    ]
+
+
+def agreement(lower: FloatArray, higher: FloatArray) -> float:
+    """Return Spearman's rank correlation of the trials whose losses at two levels are known, shape (n,) each.
+
+    Trials that are all alike at a level contradict nothing: then it is 1.
+    """
+    both = np.isfinite(lower) & np.isfinite(higher)
+    below, above = lower[both], higher[both]
+    if len(np.unique(below)) < 2 or len(np.unique(above)) < 2:
+        return 1.0
+    return float(np.corrcoef(rankdata(below), rankdata(above))[0, 1])
 
 
 def ranking_at_highest(history: History, enough: int) -> IntArray:

@@ -9,12 +9,14 @@ Trials that were trained for different budgets are never compared by losses of d
 first would let a trial that was promoted early, out of few, stay ahead of all the good ones that came later. Here the
 order is refined level by level, from the lowest budget up: the trials that reached a level keep the places they have
 won together on the level below, and share them out anew by their losses at this level. So more training decides between
-trials that have it, and a promotion as such is worth nothing.
+trials that have it, and a promotion as such is worth nothing. Levels are left out whose order has nothing to do with the one
+that more training brings (see `fidelity.telling`), and with them the trials that came no further.
 """
 
 import numpy as np
 
 from podium_contract.lifecycle import Phase
+from podium_suggestion.fidelity import telling
 from podium_suggestion.history import History, IntArray
 from podium_suggestion.pareto import crowding_distances, non_dominated
 from podium_suggestion.space import FloatArray
@@ -29,7 +31,8 @@ def ranking(history: History, places: int | None = None, among: IntArray | None 
 
     With `places`, only so many of the first places are sure to be right, which spares work with several objectives.
     With `among`, only those rows are ranked, ascending ones, as if there were no others.
-    Left out are failed trials, those without a finite loss, and those still on their way to their first level.
+    Left out are failed trials, those without a finite loss, those still on their way to their first level, and those that
+    have come to misleading levels only.
     """
     rows = np.arange(history.rows) if among is None else among
     if len(history.objectives) == 1:
@@ -55,10 +58,11 @@ def levels(history: History) -> list[int]:
 def _by_levels(history: History, rows: IntArray) -> IntArray:
     """Return the positions among `rows`, best first, of those that can be ranked, shape (k,)."""
     is_finished, failed = history.in_phase(Phase.SUCCEEDED)[rows], history.failed[rows]
-    at_levels = (history.at(level)[rows] for level in levels(history))
+    finals = np.where(is_finished, history.loss[rows, 0], np.nan)
+    at_levels = [history.at(level)[rows] for level in levels(history)]
     order = np.empty(0, dtype=np.int64)
-    for losses in (*at_levels, np.where(is_finished, history.loss[rows, 0], np.nan)):
-        contends = np.isfinite(losses) & ~failed
+    for losses in telling([np.where(failed, np.nan, losses) for losses in (*at_levels, finals)]):
+        contends = np.isfinite(losses)
         is_placed = np.zeros(len(rows), dtype=np.bool_)
         is_placed[order] = True
         order = np.concatenate([order, np.flatnonzero(contends & ~is_placed)])

@@ -28,6 +28,8 @@ from podium_suggestion.history import TrialHistory
 SCHEMA_VERSION = 1
 KEPT_ANSWERS = 100
 """Answers kept per experiment: a request is repeated within seconds or never."""
+_SWEPT_EVERY = 20
+"""Exchanges after which older answers are deleted; until then they are merely not found any more."""
 _BUSY_SECONDS = 30
 
 
@@ -150,7 +152,9 @@ _LOOK_UP = (
     sql.select(_experiments.c.revision, _answers.c.answer)
     .outerjoin(
         _answers,
-        (_answers.c.experiment_id == _experiments.c.id) & (_answers.c.request_id == sql.bindparam("asked")),
+        (_answers.c.experiment_id == _experiments.c.id)
+        & (_answers.c.request_id == sql.bindparam("asked"))
+        & (_answers.c.revision > _experiments.c.revision - KEPT_ANSWERS),
     )
     .where(_experiments.c.key == sql.bindparam("wanted"))
 )
@@ -190,7 +194,7 @@ class Store:
         # An SQLite database in memory lives in one connection, which holds one transaction at a time.
         in_memory = isinstance(engine.pool, StaticPool)
         self._turn: AbstractContextManager[Any] = threading.RLock() if in_memory else nullcontext()
-        with engine.begin() as connection:
+        with engine.connect() as connection, _begin(connection):
             _prepare_schema(connection)
 
     def look_up(self, key: str, request_id: str = "") -> tuple[int | None, str | None]:
@@ -229,7 +233,8 @@ class Store:
             _upsert(connection, _verdicts, verdicts, keep=("position", "reason"))
             answer = {"request_id": changes.request_id, "revision": revision, "answer": changes.answer}
             connection.execute(_ADD_ANSWER, {"experiment_id": experiment_id, **answer})
-            connection.execute(_DROP_ANSWERS, {"of": experiment_id, "until": revision - KEPT_ANSWERS})
+            if revision % _SWEPT_EVERY == 0:
+                connection.execute(_DROP_ANSWERS, {"of": experiment_id, "until": revision - KEPT_ANSWERS})
         return revision
 
     def delete(self, key: str) -> bool:
@@ -254,10 +259,8 @@ class Store:
     @contextmanager
     def _transaction(self, *, reading: bool = False) -> Iterator[sql.Connection]:
         try:
-            with self._turn, self._engine.connect() as connection:
-                connection.execution_options(podium_reading=reading)
-                with connection.begin():
-                    yield connection
+            with self._turn, self._engine.connect() as connection, _begin(connection, reading=reading):
+                yield connection
         except IntegrityError as fault:
             raise StaleRevisionError(f"another process wrote first: {_cause(fault)}") from fault
         except SQLAlchemyError as fault:
@@ -291,7 +294,6 @@ def _sqlite_engine(url: sql.URL) -> sql.Engine:
         _make_folder(Path(str(url.database)).parent)
         engine = sql.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
     sql.event.listen(engine, "connect", _configure_sqlite)
-    sql.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
@@ -303,15 +305,21 @@ def _make_folder(folder: Path) -> None:
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # we begin transactions ourselves, in _begin_sqlite
+    connection.isolation_level = None  # we begin transactions ourselves, in _begin
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def _begin_sqlite(connection: sql.Connection) -> None:
-    # A transaction that reads first and writes later may find that it cannot: writers take the lock at once.
-    reading = connection.get_execution_options().get("podium_reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+def _begin(connection: sql.Connection, *, reading: bool = False) -> sql.RootTransaction:
+    """Begin a transaction, which commits or is rolled back as a context manager.
+
+    An SQLite transaction that reads first and writes later may find that it cannot: writers take the lock at once. A
+    listener for the beginning of transactions would do the same, but slows every statement down.
+    """
+    transaction = connection.begin()
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    return transaction
 
 
 def _prepare_schema(connection: sql.Connection) -> None:

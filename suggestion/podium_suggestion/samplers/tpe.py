@@ -44,7 +44,7 @@ class TpeSampler:
         if len(order) < self._settings.startup_trials:
             return self._startup.propose(history, number, rng)
         good = order[: min(int(np.ceil(_GOOD_SHARE * len(order))), _MOST_GOOD)]
-        others = _others(history, good, rng) if is_refined else _others_at_rung(history, order[len(good) :], rng)
+        others = _others(history, order[len(good) :], rng)
         candidates, scores = self._scored(history, good, others, rng)
         best_first = candidates[np.argsort(-scores, kind="stable")]
         return self._space.from_unit(first_untried(history, best_first))
@@ -63,18 +63,13 @@ class TpeSampler:
         return Parzen(self._space, points, weights, settings.prior_weight, joint=settings.multivariate)
 
 
-def _others(history: History, good: IntArray, rng: np.random.Generator) -> IntArray:
-    """Return the rows of all other trials that have a configuration, ascending."""
-    return _at_most(np.setdiff1d(np.flatnonzero(history.configured), good), rng)
+def _others(history: History, ranked: IntArray, rng: np.random.Generator) -> IntArray:
+    """Return the rows of the others among the ranked trials, and of all pending and failed ones, ascending.
 
-
-def _others_at_rung(history: History, ranked: IntArray, rng: np.random.Generator) -> IntArray:
-    """Return the rows of the others among a rung's trials, and of all pending and failed ones, ascending."""
+    Trials that are not ranked have come to no rung that tells anything of them: they are neither good nor bad.
+    """
     apart = np.flatnonzero((history.pending | history.failed) & history.configured)
-    return _at_most(np.union1d(ranked, apart), rng)
-
-
-def _at_most(rows: IntArray, rng: np.random.Generator) -> IntArray:
+    rows = np.union1d(ranked, apart)
     if len(rows) <= _MOST_OTHERS:
         return rows
     return np.sort(rng.choice(rows, _MOST_OTHERS, replace=False))

@@ -24,13 +24,13 @@ from podium_contract.experiment import RungStatus
 from podium_contract.wire import Promote, Stop
 from podium_suggestion.history import History
 from podium_suggestion.rungs import rung_budgets
-from podium_suggestion.schedulers.base import Scheduler, Start
+from podium_suggestion.schedulers.base import AnyMayBegin, Scheduler, Start
 from podium_suggestion.schedulers.ladder import RungView, rung_statuses, view_rung
 from podium_suggestion.schedulers.stopping import StoppingAsha
 from podium_suggestion.schedulers.wording import Wording
 
 
-class Asha:
+class Asha(AnyMayBegin):
     """Promotes whenever a rung's best share has a new member."""
 
     def __init__(
@@ -77,9 +77,6 @@ class Asha:
             for rung in self._by_bracket(history, view_rung(history, budget))
             for row in np.flatnonzero(rung.resting)
         )
-
-    def refusal(self, history: History) -> None:  # noqa: ARG002  (any number may begin)
-        return None
 
     def rungs(self, history: History) -> tuple[RungStatus, ...]:
         return rung_statuses(history, self._budgets)

@@ -70,7 +70,14 @@ class Scheduler(Protocol):
         ...
 
 
-class NobodyRests:
+class AnyMayBegin:
+    """What schedulers have in common that have a place for every trial."""
+
+    def refusal(self, history: History) -> None:
+        """Let any number begin."""
+
+
+class NobodyRests(AnyMayBegin):
     """What schedulers have in common under which a trial trains on until it ends or is stopped."""
 
     def next_move(self, history: History, more_trials: bool) -> None:
@@ -78,6 +85,3 @@ class NobodyRests:
 
     def dismissals(self, history: History, more_trials: bool) -> tuple[Stop, ...]:  # noqa: ARG002  (there is nobody)
         return ()
-
-    def refusal(self, history: History) -> None:
-        """Let any number begin."""

@@ -18,7 +18,7 @@ from podium_contract.lifecycle import FINAL, Phase
 from podium_contract.wire import Promote, Stop
 from podium_suggestion.history import BoolArray, History
 from podium_suggestion.rungs import full_bracket_size, rung_budgets, survivors
-from podium_suggestion.schedulers.base import Start
+from podium_suggestion.schedulers.base import AnyMayBegin, Start
 from podium_suggestion.schedulers.ladder import RungView, rung_statuses, view_rung
 from podium_suggestion.schedulers.wording import Wording
 
@@ -45,7 +45,7 @@ class _Ranking:
     """Rows that rest there and are not."""
 
 
-class Halving:
+class Halving(AnyMayBegin):
     """Ranks full rungs, promotes the best share and stops the rest."""
 
     def __init__(
@@ -77,9 +77,6 @@ class Halving:
             for ranking, _ in self._rankings(history, more_trials)
             for row in ranking.dismissed
         )
-
-    def refusal(self, history: History) -> None:  # noqa: ARG002  (any number may begin)
-        return None
 
     def rungs(self, history: History) -> tuple[RungStatus, ...]:
         return rung_statuses(history, self._budgets)

@@ -167,6 +167,15 @@ def test_the_same_request_gets_the_same_answer_after_a_restart_too() -> None:
     assert advise(Engine(store), spec, complete=True, request_id="once") == first
 
 
+def test_a_request_from_before_a_restart_gets_its_answer_when_others_have_come_since() -> None:
+    """The restarted engine has the record in memory by then, but not whom it answered before."""
+    store, spec = open_store(), an_experiment_spec(parallelism=1)
+    first = advise(Engine(store), spec, complete=True, request_id="before")
+    engine = Engine(store)
+    advise(engine, spec, slots=3, request_id="since")
+    assert advise(engine, spec, slots=7, request_id="before") == first
+
+
 def test_with_no_slots_only_verdicts_are_given() -> None:
     engine, spec = an_engine(), a_spec(scheduler=a_scheduler("median", 1, 9, startupTrials=1))
     advise(engine, spec, complete=True)

@@ -1,18 +1,21 @@
-"""What BOHB models: the highest rung with enough trials, and nothing below it."""
+"""What low rungs are worth: BOHB models the highest with enough trials alone, all others those that have not misled."""
 
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from builders.experiments import a_float, a_scheduler, a_search, an_experiment_spec
 from builders.simulated_operator import Parameters, SimulatedOperator
 from builders.spaces import a_history, with_trial
 from podium_contract.lifecycle import Phase
 from podium_suggestion.engine import Engine
-from podium_suggestion.fidelity import ranking_at_highest
+from podium_suggestion.fidelity import agreement, ranking_at_highest, telling
 from podium_suggestion.history import History
+from podium_suggestion.ranking import ranking
+from podium_suggestion.space import FloatArray
 from podium_suggestion.store import open_store
 
 
@@ -54,6 +57,77 @@ def test_trials_that_break_a_constraint_rank_last() -> None:
 
 def test_nothing_is_ranked_where_nothing_rests() -> None:
     assert len(ranking_at_highest(a_history(a_float()), enough=1)) == 0
+
+
+# --- rungs that mislead -----------------------------------------------------------------------------------------
+
+
+def losses_of(*values: float, unknown: int = 0) -> FloatArray:
+    """Losses of a level: of the first trials none is known."""
+    return np.array([np.nan] * unknown + list(values))
+
+
+IN_ORDER = np.arange(30.0)
+REVERSED = IN_ORDER[::-1].copy()
+
+
+def test_agreement_is_the_correlation_of_ranks() -> None:
+    assert agreement(IN_ORDER, np.exp(IN_ORDER)) == pytest.approx(1.0)
+    assert agreement(IN_ORDER, REVERSED) == pytest.approx(-1.0)
+    lower, higher = [1.0, 2.0, 2.0, 7.0, 5.0], [2.0, 1.0, 4.0, 4.0, 9.0]
+    assert agreement(losses_of(*lower), losses_of(*higher)) == pytest.approx(spearmanr(lower, higher).statistic)
+
+
+def test_agreement_counts_the_trials_that_have_both_alone() -> None:
+    lower, higher = losses_of(3.0, 1.0, 2.0, np.inf, 0.0), losses_of(1.0, 2.0, np.inf, 9.0, unknown=1)
+    both = [1, 2, 4]
+    assert agreement(lower, higher) == agreement(lower[both], higher[both])
+
+
+@pytest.mark.parametrize("alike", [losses_of(1.0, 1.0, 1.0), losses_of(1.0, np.nan, np.nan), losses_of(unknown=3)])
+def test_trials_that_are_all_alike_tell_nothing_against_a_level(alike: FloatArray) -> None:
+    assert agreement(alike, losses_of(1.0, 2.0, 3.0)) == agreement(losses_of(1.0, 2.0, 3.0), alike) == 1.0
+
+
+def test_a_level_that_misleads_is_left_out() -> None:
+    assert [level.tolist() for level in telling([REVERSED, IN_ORDER])] == [IN_ORDER.tolist()]
+
+
+def test_a_level_that_tells_is_kept() -> None:
+    assert len(telling([IN_ORDER + 3.0, IN_ORDER])) == 2
+
+
+def test_a_level_that_has_nothing_to_do_with_the_higher_one_is_left_out() -> None:
+    noise = np.random.default_rng(0).permuted(IN_ORDER)
+    assert abs(agreement(noise, IN_ORDER)) < 0.3
+    assert len(telling([noise, IN_ORDER])) == 1
+
+
+def test_levels_are_measured_by_the_highest_one_with_ten_trials() -> None:
+    top = np.where(IN_ORDER < 21, np.nan, IN_ORDER)  # nine trials, too few to tell
+    assert len(telling([REVERSED, top])) == 2
+    assert [len(level) for level in telling([REVERSED, IN_ORDER, top])] == [30, 30]
+
+
+def test_levels_are_judged_one_by_one() -> None:
+    kept = telling([REVERSED, IN_ORDER * 2.0, IN_ORDER])
+    assert [level[-1] for level in kept] == [58.0, 29.0]
+
+
+def test_what_came_to_a_misleading_rung_alone_is_not_ranked() -> None:
+    misled = a_climb(*[(1.0 - place / 20, 0.1 + place / 20) for place in range(14)], (0.0,), (2.0,))
+    assert ranking(misled).tolist() == list(range(14))
+
+
+def test_what_came_to_a_telling_rung_alone_is_ranked_among_the_others() -> None:
+    told = a_climb(*[(1.0 + place / 20, 0.1 + place / 20) for place in range(14)], (0.0,), (2.0,))
+    assert ranking(told).tolist() == [14, *range(14), 15]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_tpe_does_not_follow_rungs_that_mislead_by_default(seed: int) -> None:
+    proposed = np.array(late_proposals("hyperband", seed))
+    assert np.median(np.abs(proposed - 0.8)) < 0.25
 
 
 # --- BOHB -------------------------------------------------------------------------------------------------------
