@@ -1,6 +1,7 @@
 """The Gaussian process piece by piece: kernel, likelihood, posterior and acquisitions against their definitions."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from podium_suggestion.samplers.gp.kernel import Embedding, Warp, matern, square
 from podium_suggestion.samplers.gp.landscape import Bound, Landscape, Term
 from podium_suggestion.samplers.gp.model import Fit, GaussianProcess, Hyperparameters
 from podium_suggestion.samplers.gp.search import AcquisitionSearch
+from podium_suggestion.samplers.gp.sums import Sums, sums_across
 from podium_suggestion.samplers.gp.targets import (
     bend,
     comparable_losses,
@@ -145,7 +147,11 @@ def test_the_likelihood_is_that_of_a_multivariate_normal_and_the_bend() -> None:
 
     def expected(chosen: Hyperparameters) -> float:
         scaled = EMBEDDING(units) / chosen.lengths[EMBEDDING.owner]
-        covariance = chosen.signal * matern(squared_distances(scaled, scaled))[0] + chosen.noise * np.eye(12)
+        assert chosen.sums is not None
+        product = matern(squared_distances(scaled, scaled))[0]
+        summed = sums_across(EMBEDDING, EMBEDDING(units), EMBEDDING(units), chosen.sums.lengths)
+        correlation = (1.0 - chosen.sums.share) * product + chosen.sums.share * summed
+        covariance = chosen.signal * correlation + chosen.noise * np.eye(12)
         targets = chosen.targets(losses)
         evidence = 0.5 * targets @ np.linalg.solve(covariance, targets) + 0.5 * np.linalg.slogdet(covariance)[1]
         bent = bend(losses, chosen.power)[0]
@@ -154,8 +160,9 @@ def test_the_likelihood_is_that_of_a_multivariate_normal_and_the_bend() -> None:
 
     # Of two hyperparameters with the same prior density the difference is that of the likelihoods.
     lengths = np.full(SPACE.dimension, np.exp(np.sqrt(2.0)) * np.sqrt(len(EMBEDDING.matters)))
-    first = Hyperparameters(lengths, signal=2.0, noise=np.exp(-7.0), power=0.7)
-    second = Hyperparameters(lengths, signal=0.5, noise=np.exp(-9.0), power=1.3)
+    little, much = (Sums(1.0 / (1.0 + np.exp(1.0 + apart)), np.full(len(EMBEDDING.matters), 0.3)) for apart in (1, -1))
+    first = Hyperparameters(lengths, signal=2.0, noise=np.exp(-7.0), power=0.7, sums=little)
+    second = Hyperparameters(lengths, signal=0.5, noise=np.exp(-9.0), power=1.3, sums=much)
     difference = fit.loss(fit.vector(first))[0] - fit.loss(fit.vector(second))[0]
     assert difference == pytest.approx(expected(first) - expected(second), rel=1e-6)
 
@@ -163,11 +170,43 @@ def test_the_likelihood_is_that_of_a_multivariate_normal_and_the_bend() -> None:
 def test_fitting_finds_what_matters() -> None:
     space = a_space(*[a_float(f"x{index}", 0.0, 1.0, "linear") for index in range(4)])
     embedding, units = Embedding(space), points(60, space=space)
-    losses = standardised(np.sin(6.0 * units[:, 1]) + 0.3 * units[:, 2])
+    losses = standardised(np.sin(6.0 * units[:, 1]) * (1.0 + units[:, 2]))
     fitted = Fit(embedding, units, losses).best(Hyperparameters.typical(embedding), iterations=60)
     assert np.argsort(fitted.lengths)[:2].tolist() == [1, 2]
     assert fitted.lengths[0] > 10.0 * fitted.lengths[1]
     assert fitted.noise < 1e-3
+
+
+def test_fitting_tells_sums_from_interactions() -> None:
+    space = a_space(*[a_float(f"x{index}", 0.0, 1.0, "linear") for index in range(4)])
+    embedding, units = Embedding(space), points(60, space=space)
+    waves = np.sin(9.0 * units)
+
+    def share(losses: FloatArray) -> float:
+        fitted = Fit(embedding, units, standardised(losses)).best(Hyperparameters.typical(embedding), iterations=60)
+        assert fitted.sums is not None
+        return fitted.sums.share
+
+    assert share(waves.sum(axis=1)) > 0.6
+    assert share(waves[:, 0] * waves[:, 1]) < 0.1
+
+
+def test_sums_need_fewer_trials_to_be_learnt() -> None:
+    space = a_space(*[a_float(f"x{index}", 0.0, 1.0, "linear") for index in range(5)])
+    embedding, units, asked = Embedding(space), points(40, space=space), points(200, seed=1, space=space)
+
+    def losses(at: FloatArray) -> FloatArray:
+        return np.asarray(np.sin(9.0 * at).sum(axis=1))
+
+    def error(*, is_sum: bool) -> float:
+        fit = Fit(embedding, units, standardised(losses(units)))
+        chosen = fit.best(Hyperparameters.typical(embedding), iterations=60)
+        chosen = chosen if is_sum else replace(chosen, sums=None)
+        process = GaussianProcess(embedding, chosen, units, standardised(losses(units)))
+        truth = (losses(asked) - losses(units).mean()) / losses(units).std()
+        return float(np.abs(process.predict(asked)[0] - truth).mean())
+
+    assert error(is_sum=True) < 0.3 * error(is_sum=False)
 
 
 def test_fitting_tells_noise_from_signal() -> None:
@@ -185,7 +224,8 @@ def test_fitting_tells_noise_from_signal() -> None:
 def a_process(warp: Warp | None = None, count: int = 20) -> GaussianProcess:
     rng = np.random.default_rng(5)
     lengths = rng.uniform(0.4, 1.5, SPACE.dimension)
-    chosen = Hyperparameters(lengths, signal=1.4, noise=1e-4, warp=warp)
+    sums = Sums(0.4, rng.uniform(0.3, 1.0, len(EMBEDDING.matters)))
+    chosen = Hyperparameters(lengths, signal=1.4, noise=1e-4, warp=warp, sums=sums)
     return GaussianProcess(EMBEDDING, chosen, points(count), rng.standard_normal(count))
 
 

@@ -15,7 +15,7 @@ stretches the parts of the range in which the loss moves faster (Snoek et al., "
 of non-stationary functions", ICML 2014).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +83,9 @@ class Embedding:
         self.is_ordered = np.isin(np.arange(self.dimension), ordered)
         """Which parameters have coordinates that move with them, shape (dimension,)."""
         self._membership = (self.owner[:, None] == np.arange(self.dimension)).astype(np.float64)
+        self.place = np.searchsorted(self.matters, self.owner)
+        """The place in `matters` of each coordinate's parameter, shape (coordinates,)."""
+        self._of_place = [np.flatnonzero(self.place == place) for place in range(len(self.matters))]
 
     def __call__(self, units: FloatArray) -> FloatArray:
         """Return the coordinates of encoded points, shape (n, coordinates) from (n, dimension)."""
@@ -106,6 +109,14 @@ class Embedding:
             np.zeros((len(units), len(self._corners))),
         ]
         return np.concatenate(parts, axis=1)
+
+    def squares_by_parameter(self, left: FloatArray, right: FloatArray) -> Iterator[FloatArray]:
+        """Yield for each parameter that matters D between coordinates, shape (n, m) from (n, ...) and (m, ...)."""
+        for own in self._of_place:
+            if len(own) == 1:
+                yield (left[:, own] - right[:, own[0]]) ** 2
+            else:
+                yield squared_distances(left[:, own], right[:, own])
 
     def by_parameter(self, values: FloatArray) -> FloatArray:
         """Add up what belongs to the same parameter, shape (..., dimension) from (..., coordinates)."""
