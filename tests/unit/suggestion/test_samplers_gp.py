@@ -159,7 +159,7 @@ def test_the_likelihood_is_that_of_a_multivariate_normal_and_the_bend() -> None:
         return float(evidence - np.log(slopes).sum())
 
     # Of two hyperparameters with the same prior density the difference is that of the likelihoods.
-    lengths = np.full(SPACE.dimension, np.exp(np.sqrt(2.0)) * np.sqrt(len(EMBEDDING.matters)))
+    lengths = np.full(SPACE.dimension, np.exp(np.sqrt(2.0)) * np.sqrt(EMBEDDING.active_count))
     little, much = (Sums(1.0 / (1.0 + np.exp(1.0 + apart)), np.full(len(EMBEDDING.matters), 0.3)) for apart in (1, -1))
     first = Hyperparameters(lengths, signal=2.0, noise=np.exp(-7.0), power=0.7, sums=little)
     second = Hyperparameters(lengths, signal=0.5, noise=np.exp(-9.0), power=1.3, sums=much)
@@ -207,6 +207,27 @@ def test_sums_need_fewer_trials_to_be_learnt() -> None:
         return float(np.abs(process.predict(asked)[0] - truth).mean())
 
     assert error(is_sum=True) < 0.3 * error(is_sum=False)
+
+
+def test_what_was_never_tried_counts_more_where_it_has_a_condition() -> None:
+    space = a_space(
+        a_float("x", 0.0, 1.0, "linear"),
+        a_float("y", 0.0, 1.0, "linear"),
+        a_choice("c", ["a", "b"]),
+        a_float("m", 0.0, 1.0, "linear", when={"c": ["b"]}),
+    )
+    embedding, units = Embedding(space), points(40, space=space)
+    units[:, space.index["c"]], units[:, space.index["m"]], units[:, space.index["y"]] = 0.25, np.nan, 0.5
+    fitted = Fit(embedding, units, standardised(units[:, 0])).best(Hyperparameters.typical(embedding), iterations=60)
+    of_m, of_y = (fitted.lengths[space.index[name]] for name in ("m", "y"))
+    assert of_m == pytest.approx(np.sqrt(embedding.active_count), rel=0.3)
+    assert of_y > 2.0 * of_m
+
+
+def test_scales_grow_with_the_parameters_that_are_active_at_a_time() -> None:
+    branches = [a_float(f"x{index}", 0.0, 1.0, "linear", when={"c": [index]}) for index in range(4)]
+    assert Embedding(a_space(a_choice("c", [0, 1, 2, 3]), *branches)).active_count == 2.0
+    assert Embedding(a_space(*[a_float(f"x{index}") for index in range(4)])).active_count == 4.0
 
 
 def test_fitting_tells_noise_from_signal() -> None:

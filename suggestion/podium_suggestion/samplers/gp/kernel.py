@@ -28,6 +28,7 @@ _RADIUS = 1.0 / _ANGLE
 _SQRT_HALF = float(np.sqrt(0.5))
 _SQRT_5 = float(np.sqrt(5.0))
 _BELOW_ONE = float(np.nextafter(1.0, 0.0))
+_ACTIVITY_DRAWS = 256
 _EDGE = 1e-9
 """Warped coordinates keep this far from 0 and 1, where a warp's slope may be infinite."""
 
@@ -80,6 +81,11 @@ class Embedding:
         """The parameter that each coordinate belongs to, shape (coordinates,)."""
         self.matters = _positions(several)
         """The parameters that have coordinates at all, shape (k,)."""
+        self.is_conditional = np.array([bool(space.parents(position)) for position in several], dtype=np.bool_)
+        """Which of these have a condition, shape (k,)."""
+        draws = np.random.default_rng(0).random((_ACTIVITY_DRAWS, self.dimension))
+        self.active_count = float(max(space.activity(draws)[:, several].sum(axis=1).mean(), 1.0))
+        """How many of these are active in a configuration, on average."""
         self.is_ordered = np.isin(np.arange(self.dimension), ordered)
         """Which parameters have coordinates that move with them, shape (dimension,)."""
         self._membership = (self.owner[:, None] == np.arange(self.dimension)).astype(np.float64)

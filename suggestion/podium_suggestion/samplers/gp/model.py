@@ -24,7 +24,10 @@ from podium_suggestion.space import FloatArray
 
 _LENGTH_MEAN = float(np.sqrt(2.0))
 _LENGTH_DEVIATION = float(np.sqrt(3.0))
-"""Prior of log(length scale) - log(parameters) / 2 (Hvarfner et al., 2024)."""
+"""Prior of log(length scale) - log(active parameters) / 2 (Hvarfner et al., 2024)."""
+_CONDITIONAL_LENGTH_MEAN = 0.0
+"""The same for parameters with a condition, of which there are few trials: taken not to matter until these say otherwise, a
+branch would be given up for one bad trial in it."""
 _FIRST_LENGTH = 0.2
 """Where fits start, relative to the square root of the number of parameters: about the prior's mode."""
 _OWN_LENGTH_DEVIATION = 1.0
@@ -77,7 +80,7 @@ class Hyperparameters:
     def typical(cls, embedding: Embedding) -> Self:
         """Return where fits start: from length scales at the short end, which more data lengthen, seldom the reverse."""
         count = len(embedding.matters)
-        lengths = np.full(embedding.dimension, _FIRST_LENGTH * np.sqrt(max(count, 1)))
+        lengths = np.full(embedding.dimension, _FIRST_LENGTH * np.sqrt(embedding.active_count))
         sums = Sums(0.3, np.full(count, _FIRST_OWN_LENGTH)) if count > 1 else None
         return cls(lengths, signal=1.0, noise=1e-3, sums=sums)
 
@@ -109,7 +112,8 @@ class Fit:
         self._log_size = float((np.sign(losses) * np.log1p(np.abs(losses))).sum())
         self._lengths = len(embedding.matters)
         self._warped = np.flatnonzero(embedding.is_ordered) if warping else np.empty(0, dtype=np.int64)
-        self._length_mean = _LENGTH_MEAN + 0.5 * float(np.log(max(self._lengths, 1)))
+        by_condition = np.where(embedding.is_conditional, _CONDITIONAL_LENGTH_MEAN, _LENGTH_MEAN)
+        self._length_means = by_condition + 0.5 * float(np.log(embedding.active_count))
         self._plain = None if warping else embedding(units)
         self._functions = self._lengths if self._lengths > 1 else 0
         is_fixed = self._plain is not None and self._functions
@@ -234,7 +238,7 @@ class Fit:
         """Return minus the logarithm of the prior density and its gradient: independent normals."""
         means = np.zeros(len(vector))
         deviations = np.full(len(vector), _WARP_DEVIATION)
-        means[: self._lengths], deviations[: self._lengths] = self._length_mean, _LENGTH_DEVIATION
+        means[: self._lengths], deviations[: self._lengths] = self._length_means, _LENGTH_DEVIATION
         deviations[self._lengths] = _SIGNAL_DEVIATION
         means[self._lengths + 1], deviations[self._lengths + 1] = _NOISE_MEAN, _NOISE_DEVIATION
         means[self._lengths + 2], deviations[self._lengths + 2] = 1.0, _POWER_DEVIATION
