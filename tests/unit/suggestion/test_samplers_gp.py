@@ -11,6 +11,8 @@ from scipy.stats import norm
 
 from builders.experiments import a_choice, a_float, an_int
 from builders.spaces import a_history, a_space, with_trial
+from podium_contract.algorithms import GpSettings
+from podium_suggestion.samplers.base import trial_rng
 from podium_suggestion.samplers.gp.acquisition import (
     Acquisition,
     expected_improvement,
@@ -21,6 +23,7 @@ from podium_suggestion.samplers.gp.acquisition import (
 from podium_suggestion.samplers.gp.kernel import Embedding, Warp, matern, squared_distances
 from podium_suggestion.samplers.gp.landscape import Bound, Landscape, Term
 from podium_suggestion.samplers.gp.model import Fit, GaussianProcess, Hyperparameters
+from podium_suggestion.samplers.gp.sampler import GpSampler, has_settled
 from podium_suggestion.samplers.gp.search import AcquisitionSearch
 from podium_suggestion.samplers.gp.sums import Sums, sums_across
 from podium_suggestion.samplers.gp.targets import (
@@ -486,3 +489,35 @@ def test_the_search_finds_a_narrow_peak_in_a_branch_of_a_conditional_space() -> 
     incumbents = encoded(x=0.9, c="b", n=1, k=1)
     best = AcquisitionSearch(SPACE).best_first(score, slope, incumbents, np.random.default_rng(0))[0]
     np.testing.assert_allclose(best, target[0], atol=1e-4)
+
+
+# --- when to look elsewhere -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("losses", "is_settled"),
+    [
+        ([5.0, 3.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], True),
+        ([5.0, 3.0, 1.0, 0.999, 0.998, 0.997, 0.996, 0.995], True),
+        ([5.0, 3.0, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5], False),
+        ([5.0, 3.0, 1.0, 4.0, 2.0, 3.0], False),
+        ([5.0, 3.0, 1.0, 4.0, 2.0, 3.0, 6.0, 2.0], True),
+        ([2.0, 2.0], False),
+    ],
+    ids=["repeated", "polished", "improving", "a moment ago", "nothing better", "level"],
+)
+def test_the_best_has_settled_once_nothing_worthwhile_is_found(losses: list[float], is_settled: bool) -> None:
+    order = np.argsort(losses, kind="stable")
+    assert has_settled(order, np.array(losses)[order]) is is_settled
+
+
+def test_a_settled_search_looks_elsewhere_every_other_time() -> None:
+    history = a_history(a_float("x", 0.0, 1.0, "linear"), a_float("y", 0.0, 1.0, "linear"))
+    for x, y in points(20, seed=4, space=history.space):
+        with_trial(history, {"x": x, "y": y}, float((x - 0.5) ** 2 + (y - 0.5) ** 2))
+    for index in range(6):
+        with_trial(history, {"x": 0.5 + 1e-5 * index, "y": 0.5}, 1e-10 * index**2)
+    sampler = GpSampler(history.space, GpSettings(closing_share=0.0), seed=0, max_trials=100)
+    proposals = [sampler.propose(history, number, trial_rng(0, number)) for number in range(27, 33)]
+    away = [float(np.hypot(each["x"] - 0.5, each["y"] - 0.5)) for each in proposals]
+    assert max(away[::2]) < 0.1 * min(away[1::2])
