@@ -91,7 +91,8 @@ class Embedding:
         self._membership = (self.owner[:, None] == np.arange(self.dimension)).astype(np.float64)
         self.place = np.searchsorted(self.matters, self.owner)
         """The place in `matters` of each coordinate's parameter, shape (coordinates,)."""
-        self._of_place = [np.flatnonzero(self.place == place) for place in range(len(self.matters))]
+        self.coordinates = [np.flatnonzero(self.place == place) for place in range(len(self.matters))]
+        """The coordinates of each parameter that matters."""
 
     def __call__(self, units: FloatArray) -> FloatArray:
         """Return the coordinates of encoded points, shape (n, coordinates) from (n, dimension)."""
@@ -118,11 +119,8 @@ class Embedding:
 
     def squares_by_parameter(self, left: FloatArray, right: FloatArray) -> Iterator[FloatArray]:
         """Yield for each parameter that matters D between coordinates, shape (n, m) from (n, ...) and (m, ...)."""
-        for own in self._of_place:
-            if len(own) == 1:
-                yield (left[:, own] - right[:, own[0]]) ** 2
-            else:
-                yield squared_distances(left[:, own], right[:, own])
+        for own in self.coordinates:
+            yield squared_distances(left[:, own], right[:, own])
 
     def by_parameter(self, values: FloatArray) -> FloatArray:
         """Add up what belongs to the same parameter, shape (..., dimension) from (..., coordinates)."""
@@ -135,6 +133,8 @@ def _positions(positions: Iterable[int]) -> IntArray:
 
 def squared_distances(left: FloatArray, right: FloatArray) -> FloatArray:
     """Return r^2 between scaled coordinates, shape (n, k) from (n, coordinates) and (k, coordinates)."""
+    if left.shape[1] == 1:  # the general way cancels, and takes longer
+        return np.asarray((left - right[:, 0]) ** 2)
     squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2.0 * left @ right.T
     return np.asarray(np.maximum(squares, 0.0))
 

@@ -39,7 +39,7 @@ from podium_suggestion.space import FloatArray, Space
 
 _MOST_POINTS = 300
 """Trials that the model knows at most."""
-_MOST_FITTED = 150
+_MOST_FITTED = 100
 """Trials that hyperparameters are fitted to at most."""
 _MOST_PENDING = 100
 """Trials in progress that the model believes in at most: the latest."""

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from podium_suggestion.samplers.gp.kernel import Embedding, matern
+from podium_suggestion.samplers.gp.kernel import Embedding, matern, squared_distances
 from podium_suggestion.space import FloatArray
 
 _SQRT_5 = float(np.sqrt(5.0))
+_KEY_BASE = float(np.pi)
+"""Powers of this weigh the coordinates of a parameter, so that no two of its values have one sum."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,15 @@ class SumsAmong:
 def sums_across(embedding: Embedding, left: FloatArray, right: FloatArray, lengths: FloatArray) -> FloatArray:
     """Return correlations between rows of coordinates, shape (n, m) from (n, coordinates) and (m, coordinates)."""
     total = np.zeros((len(left), len(right)))
-    for length, squares in zip(lengths, embedding.squares_by_parameter(left, right), strict=True):
-        scaled = np.sqrt(squares)
+    for length, own in zip(lengths, embedding.coordinates, strict=True):
+        # Values repeat among candidates: on lattices, and wherever a mutation left a parameter alone.
+        keys = left[:, own] @ _KEY_BASE ** np.arange(len(own))
+        _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+        scaled = np.sqrt(squared_distances(left[first][:, own], right[:, own]))
         scaled *= _SQRT_5 / length
-        total += (1.0 + scaled + scaled**2 / 3.0) * np.exp(-scaled)
+        decay = np.exp(-scaled)
+        decay *= (scaled / 3.0 + 1.0) * scaled + 1.0
+        total += decay[which]
     return total / len(lengths)
 
 
