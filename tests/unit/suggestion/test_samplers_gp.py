@@ -212,7 +212,7 @@ def test_sums_need_fewer_trials_to_be_learnt() -> None:
     assert error(is_sum=True) < 0.3 * error(is_sum=False)
 
 
-def test_what_was_never_tried_counts_more_where_it_has_a_condition() -> None:
+def test_what_was_never_tried_counts_more_where_it_has_a_condition_or_no_order() -> None:
     space = a_space(
         a_float("x", 0.0, 1.0, "linear"),
         a_float("y", 0.0, 1.0, "linear"),
@@ -222,8 +222,8 @@ def test_what_was_never_tried_counts_more_where_it_has_a_condition() -> None:
     embedding, units = Embedding(space), points(40, space=space)
     units[:, space.index["c"]], units[:, space.index["m"]], units[:, space.index["y"]] = 0.25, np.nan, 0.5
     fitted = Fit(embedding, units, standardised(units[:, 0])).best(Hyperparameters.typical(embedding), iterations=60)
-    of_m, of_y = (fitted.lengths[space.index[name]] for name in ("m", "y"))
-    assert of_m == pytest.approx(np.sqrt(embedding.active_count), rel=0.3)
+    of_y, of_c, of_m = (fitted.lengths[space.index[name]] for name in ("y", "c", "m"))
+    assert [of_c, of_m] == pytest.approx([np.sqrt(embedding.active_count)] * 2, rel=0.3)
     assert of_y > 2.0 * of_m
 
 

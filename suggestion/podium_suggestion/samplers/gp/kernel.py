@@ -81,8 +81,8 @@ class Embedding:
         """The parameter that each coordinate belongs to, shape (coordinates,)."""
         self.matters = _positions(several)
         """The parameters that have coordinates at all, shape (k,)."""
-        self.is_conditional = np.array([bool(space.parents(position)) for position in several], dtype=np.bool_)
-        """Which of these have a condition, shape (k,)."""
+        self.is_line = np.isin(several, self._lines)
+        """Which of these have an order and no condition, shape (k,)."""
         draws = np.random.default_rng(0).random((_ACTIVITY_DRAWS, self.dimension))
         self.active_count = float(max(space.activity(draws)[:, several].sum(axis=1).mean(), 1.0))
         """How many of these are active in a configuration, on average."""

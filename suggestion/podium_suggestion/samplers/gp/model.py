@@ -25,9 +25,9 @@ from podium_suggestion.space import FloatArray
 _LENGTH_MEAN = float(np.sqrt(2.0))
 _LENGTH_DEVIATION = float(np.sqrt(3.0))
 """Prior of log(length scale) - log(active parameters) / 2 (Hvarfner et al., 2024)."""
-_CONDITIONAL_LENGTH_MEAN = 0.0
-"""The same for parameters with a condition, of which there are few trials: taken not to matter until these say otherwise, a
-branch would be given up for one bad trial in it."""
+_JUMPY_LENGTH_MEAN = 0.0
+"""The same for choices and for parameters with a condition: taken not to matter until the trials say otherwise, a branch
+would be given up for one bad trial in it, and a value never tried would be no reason to try it."""
 _FIRST_LENGTH = 0.2
 """Where fits start, relative to the square root of the number of parameters: about the prior's mode."""
 _OWN_LENGTH_DEVIATION = 1.0
@@ -112,8 +112,8 @@ class Fit:
         self._log_size = float((np.sign(losses) * np.log1p(np.abs(losses))).sum())
         self._lengths = len(embedding.matters)
         self._warped = np.flatnonzero(embedding.is_ordered) if warping else np.empty(0, dtype=np.int64)
-        by_condition = np.where(embedding.is_conditional, _CONDITIONAL_LENGTH_MEAN, _LENGTH_MEAN)
-        self._length_means = by_condition + 0.5 * float(np.log(embedding.active_count))
+        by_kind = np.where(embedding.is_line, _LENGTH_MEAN, _JUMPY_LENGTH_MEAN)
+        self._length_means = by_kind + 0.5 * float(np.log(embedding.active_count))
         self._plain = None if warping else embedding(units)
         self._functions = self._lengths if self._lengths > 1 else 0
         is_fixed = self._plain is not None and self._functions
