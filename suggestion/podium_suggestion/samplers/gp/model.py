@@ -116,8 +116,9 @@ class Fit:
         self._length_means = by_kind + 0.5 * float(np.log(embedding.active_count))
         self._plain = None if warping else embedding(units)
         self._functions = self._lengths if self._lengths > 1 else 0
-        is_fixed = self._plain is not None and self._functions
-        self._distances = sum_distances(embedding, self._plain) if is_fixed else None
+        self._distances: FloatArray | None = None
+        if self._plain is not None and self._functions:
+            self._distances = sum_distances(embedding, self._plain)
 
     @property
     def bounds(self) -> list[tuple[float, float]]:
@@ -267,8 +268,8 @@ class GaussianProcess:
         self._points = self._coordinates / self._scale
         correlation = matern(_own_squares(self._points))[0]
         if hyperparameters.sums is not None:
-            distances = sum_distances(embedding, self._coordinates)
-            correlation = SumsAmong(hyperparameters.sums, distances, correlation).mixed
+            summed = sums_across(embedding, self._coordinates, self._coordinates, hyperparameters.sums.lengths)
+            correlation += hyperparameters.sums.share * (summed - correlation)
         covariance = hyperparameters.signal * correlation
         factor = _cholesky(covariance, hyperparameters.noise)
         self._whitener = np.tril(dtrtri(factor, lower=1)[0])
@@ -276,8 +277,8 @@ class GaussianProcess:
 
     @property
     def fitted(self) -> FloatArray:
-        """The means at the data, shape (n,)."""
-        return self.predict(self._units)[0]
+        """The means at the data, shape (n,): K w, where (K + noise) w are the targets."""
+        return np.asarray(self._targets - self._hyperparameters.noise * self._weights)
 
     def predict(self, units: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the loss's mean and standard deviation, noise apart, at encoded points, shape (k,) each."""
