@@ -1,9 +1,9 @@
 """Chooses who proposes each trial, by the space, the budget, the parallelism and the results so far, and says why.
 
 A trial has a leader, which `leader` picks by the space and by how far the experiment has come, and a second with another
-view of things, which has a turn now and then, and every other one while the leader finds nothing better. The last part of
-the budget goes partly into small steps from the best trials: models place a trial well, but rarely at the very bottom of
-a valley.
+view of things, which has a turn now and then, and every other one where many trials run at a time or the leader is stuck.
+The last part of the budget goes partly into small steps from the best trials: models place a trial well, but rarely at
+the very bottom of a valley.
 
 To add a sampler, name it in `SAMPLERS` and say in `leader` or `second` when it is the one to ask.
 """
@@ -31,8 +31,6 @@ _OPENING = 6
 """Results that a Sobol sequence gathers before any model is asked."""
 _SECOND_EVERY = 5
 """The second has every so manieth trial."""
-_EARLY = 4
-"""Trials per parameter up to which it has every other one: two young models see more than one."""
 _FEW_TRIALS = 200
 """Trials that a Gaussian process, which knows some of more than these only, is the best model of."""
 _MANY_TRIALS = 2_000
@@ -40,7 +38,8 @@ _MANY_TRIALS = 2_000
 _MANY_WORKERS = 8
 """Trials at a time from which proposals rest on guesses of what many pending ones bring, and two models guess better."""
 _PATIENCE = 0.15
-"""Share of the budget without a better trial after which the leader shares with the second."""
+"""Share of the budget without a better trial after which a leader that does not look elsewhere itself, as a Gaussian process
+does, shares with the second."""
 _LEAST_PATIENCE = 8
 _MOST_PLACES = 200
 """Places of the ranking that must be right with several objectives."""
@@ -145,20 +144,17 @@ class AutoSampler(Explaining):
         leading = leader(self._space, number)
         other = second(leading.sampler)
         turn = number // 2 if number > self._closing_from else number
-        why = self._why_second(history, number, leading.sampler) if turn % 2 == 0 else None
+        why = self._why_second(history, leading.sampler) if turn % 2 == 0 else None
         if why is None and turn % _SECOND_EVERY == 0:
             why = f"for a second view beside {leading.sampler}"
         return Choice(leading.sampler, f"as {leading.why}") if why is None else Choice(other, why)
 
-    def _why_second(self, history: History, number: int, leading: str) -> str | None:
+    def _why_second(self, history: History, leading: str) -> str | None:
         """Return why the leader shares its trials evenly with the second now; None when it does not."""
-        early = _EARLY * self._space.dimension
-        if number <= early:
-            return f"in turns with {leading} over the first {early} trials"
         if self._budget.parallelism >= _MANY_WORKERS:
             return f"in turns with {leading}, as {self._budget.parallelism} trials run at a time"
         since = _trials_since_the_best(history)
-        if since > max(_LEAST_PATIENCE, _PATIENCE * self._budget.trials):
+        if leading != "gp" and since > max(_LEAST_PATIENCE, _PATIENCE * self._budget.trials):
             return f"as {leading} has found nothing better for {since} trials"
         return None
 

@@ -1,6 +1,7 @@
 """The Gaussian process piece by piece: kernel, likelihood, posterior and acquisitions against their definitions."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy.stats import norm
 
 from builders.experiments import a_choice, a_float, an_int
 from builders.spaces import a_history, a_space, with_trial
+from podium_contract.algorithms import GpSettings
+from podium_suggestion.samplers.base import trial_rng
 from podium_suggestion.samplers.gp.acquisition import (
     Acquisition,
     expected_improvement,
@@ -20,7 +23,9 @@ from podium_suggestion.samplers.gp.acquisition import (
 from podium_suggestion.samplers.gp.kernel import Embedding, Warp, matern, squared_distances
 from podium_suggestion.samplers.gp.landscape import Bound, Landscape, Term
 from podium_suggestion.samplers.gp.model import Fit, GaussianProcess, Hyperparameters
+from podium_suggestion.samplers.gp.sampler import GpSampler, has_settled
 from podium_suggestion.samplers.gp.search import AcquisitionSearch
+from podium_suggestion.samplers.gp.sums import Sums, sums_across
 from podium_suggestion.samplers.gp.targets import (
     bend,
     comparable_losses,
@@ -145,7 +150,11 @@ def test_the_likelihood_is_that_of_a_multivariate_normal_and_the_bend() -> None:
 
     def expected(chosen: Hyperparameters) -> float:
         scaled = EMBEDDING(units) / chosen.lengths[EMBEDDING.owner]
-        covariance = chosen.signal * matern(squared_distances(scaled, scaled))[0] + chosen.noise * np.eye(12)
+        assert chosen.sums is not None
+        product = matern(squared_distances(scaled, scaled))[0]
+        summed = sums_across(EMBEDDING, EMBEDDING(units), EMBEDDING(units), chosen.sums.lengths)
+        correlation = (1.0 - chosen.sums.share) * product + chosen.sums.share * summed
+        covariance = chosen.signal * correlation + chosen.noise * np.eye(12)
         targets = chosen.targets(losses)
         evidence = 0.5 * targets @ np.linalg.solve(covariance, targets) + 0.5 * np.linalg.slogdet(covariance)[1]
         bent = bend(losses, chosen.power)[0]
@@ -153,9 +162,10 @@ def test_the_likelihood_is_that_of_a_multivariate_normal_and_the_bend() -> None:
         return float(evidence - np.log(slopes).sum())
 
     # Of two hyperparameters with the same prior density the difference is that of the likelihoods.
-    lengths = np.full(SPACE.dimension, np.exp(np.sqrt(2.0)) * np.sqrt(len(EMBEDDING.matters)))
-    first = Hyperparameters(lengths, signal=2.0, noise=np.exp(-7.0), power=0.7)
-    second = Hyperparameters(lengths, signal=0.5, noise=np.exp(-9.0), power=1.3)
+    lengths = np.full(SPACE.dimension, np.exp(np.sqrt(2.0)) * np.sqrt(EMBEDDING.active_count))
+    little, much = (Sums(1.0 / (1.0 + np.exp(1.0 + apart)), np.full(len(EMBEDDING.matters), 0.3)) for apart in (1, -1))
+    first = Hyperparameters(lengths, signal=2.0, noise=np.exp(-7.0), power=0.7, sums=little)
+    second = Hyperparameters(lengths, signal=0.5, noise=np.exp(-9.0), power=1.3, sums=much)
     difference = fit.loss(fit.vector(first))[0] - fit.loss(fit.vector(second))[0]
     assert difference == pytest.approx(expected(first) - expected(second), rel=1e-6)
 
@@ -163,11 +173,64 @@ def test_the_likelihood_is_that_of_a_multivariate_normal_and_the_bend() -> None:
 def test_fitting_finds_what_matters() -> None:
     space = a_space(*[a_float(f"x{index}", 0.0, 1.0, "linear") for index in range(4)])
     embedding, units = Embedding(space), points(60, space=space)
-    losses = standardised(np.sin(6.0 * units[:, 1]) + 0.3 * units[:, 2])
+    losses = standardised(np.sin(6.0 * units[:, 1]) * (1.0 + units[:, 2]))
     fitted = Fit(embedding, units, losses).best(Hyperparameters.typical(embedding), iterations=60)
     assert np.argsort(fitted.lengths)[:2].tolist() == [1, 2]
     assert fitted.lengths[0] > 10.0 * fitted.lengths[1]
     assert fitted.noise < 1e-3
+
+
+def test_fitting_tells_sums_from_interactions() -> None:
+    space = a_space(*[a_float(f"x{index}", 0.0, 1.0, "linear") for index in range(4)])
+    embedding, units = Embedding(space), points(60, space=space)
+    waves = np.sin(9.0 * units)
+
+    def share(losses: FloatArray) -> float:
+        fitted = Fit(embedding, units, standardised(losses)).best(Hyperparameters.typical(embedding), iterations=60)
+        assert fitted.sums is not None
+        return fitted.sums.share
+
+    assert share(waves.sum(axis=1)) > 0.6
+    assert share(waves[:, 0] * waves[:, 1]) < 0.1
+
+
+def test_sums_need_fewer_trials_to_be_learnt() -> None:
+    space = a_space(*[a_float(f"x{index}", 0.0, 1.0, "linear") for index in range(5)])
+    embedding, units, asked = Embedding(space), points(40, space=space), points(200, seed=1, space=space)
+
+    def losses(at: FloatArray) -> FloatArray:
+        return np.asarray(np.sin(9.0 * at).sum(axis=1))
+
+    def error(*, is_sum: bool) -> float:
+        fit = Fit(embedding, units, standardised(losses(units)))
+        chosen = fit.best(Hyperparameters.typical(embedding), iterations=60)
+        chosen = chosen if is_sum else replace(chosen, sums=None)
+        process = GaussianProcess(embedding, chosen, units, standardised(losses(units)))
+        truth = (losses(asked) - losses(units).mean()) / losses(units).std()
+        return float(np.abs(process.predict(asked)[0] - truth).mean())
+
+    assert error(is_sum=True) < 0.3 * error(is_sum=False)
+
+
+def test_what_was_never_tried_counts_more_where_it_has_a_condition_or_no_order() -> None:
+    space = a_space(
+        a_float("x", 0.0, 1.0, "linear"),
+        a_float("y", 0.0, 1.0, "linear"),
+        a_choice("c", ["a", "b"]),
+        a_float("m", 0.0, 1.0, "linear", when={"c": ["b"]}),
+    )
+    embedding, units = Embedding(space), points(40, space=space)
+    units[:, space.index["c"]], units[:, space.index["m"]], units[:, space.index["y"]] = 0.25, np.nan, 0.5
+    fitted = Fit(embedding, units, standardised(units[:, 0])).best(Hyperparameters.typical(embedding), iterations=60)
+    of_y, of_c, of_m = (fitted.lengths[space.index[name]] for name in ("y", "c", "m"))
+    assert [of_c, of_m] == pytest.approx([np.sqrt(embedding.active_count)] * 2, rel=0.3)
+    assert of_y > 2.0 * of_m
+
+
+def test_scales_grow_with_the_parameters_that_are_active_at_a_time() -> None:
+    branches = [a_float(f"x{index}", 0.0, 1.0, "linear", when={"c": [index]}) for index in range(4)]
+    assert Embedding(a_space(a_choice("c", [0, 1, 2, 3]), *branches)).active_count == 2.0
+    assert Embedding(a_space(*[a_float(f"x{index}") for index in range(4)])).active_count == 4.0
 
 
 def test_fitting_tells_noise_from_signal() -> None:
@@ -185,7 +248,8 @@ def test_fitting_tells_noise_from_signal() -> None:
 def a_process(warp: Warp | None = None, count: int = 20) -> GaussianProcess:
     rng = np.random.default_rng(5)
     lengths = rng.uniform(0.4, 1.5, SPACE.dimension)
-    chosen = Hyperparameters(lengths, signal=1.4, noise=1e-4, warp=warp)
+    sums = Sums(0.4, rng.uniform(0.3, 1.0, len(EMBEDDING.matters)))
+    chosen = Hyperparameters(lengths, signal=1.4, noise=1e-4, warp=warp, sums=sums)
     return GaussianProcess(EMBEDDING, chosen, points(count), rng.standard_normal(count))
 
 
@@ -425,3 +489,35 @@ def test_the_search_finds_a_narrow_peak_in_a_branch_of_a_conditional_space() -> 
     incumbents = encoded(x=0.9, c="b", n=1, k=1)
     best = AcquisitionSearch(SPACE).best_first(score, slope, incumbents, np.random.default_rng(0))[0]
     np.testing.assert_allclose(best, target[0], atol=1e-4)
+
+
+# --- when to look elsewhere -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("losses", "is_settled"),
+    [
+        ([5.0, 3.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], True),
+        ([5.0, 3.0, 1.0, 0.999, 0.998, 0.997, 0.996, 0.995], True),
+        ([5.0, 3.0, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5], False),
+        ([5.0, 3.0, 1.0, 4.0, 2.0, 3.0], False),
+        ([5.0, 3.0, 1.0, 4.0, 2.0, 3.0, 6.0, 2.0], True),
+        ([2.0, 2.0], False),
+    ],
+    ids=["repeated", "polished", "improving", "a moment ago", "nothing better", "level"],
+)
+def test_the_best_has_settled_once_nothing_worthwhile_is_found(losses: list[float], is_settled: bool) -> None:
+    order = np.argsort(losses, kind="stable")
+    assert has_settled(order, np.array(losses)[order]) is is_settled
+
+
+def test_a_settled_search_looks_elsewhere_every_other_time() -> None:
+    history = a_history(a_float("x", 0.0, 1.0, "linear"), a_float("y", 0.0, 1.0, "linear"))
+    for x, y in points(20, seed=4, space=history.space):
+        with_trial(history, {"x": x, "y": y}, float((x - 0.5) ** 2 + (y - 0.5) ** 2))
+    for index in range(6):
+        with_trial(history, {"x": 0.5 + 1e-5 * index, "y": 0.5}, 1e-10 * index**2)
+    sampler = GpSampler(history.space, GpSettings(closing_share=0.0), seed=0, max_trials=100)
+    proposals = [sampler.propose(history, number, trial_rng(0, number)) for number in range(27, 33)]
+    away = [float(np.hypot(each["x"] - 0.5, each["y"] - 0.5)) for each in proposals]
+    assert max(away[::2]) < 0.1 * min(away[1::2])

@@ -15,7 +15,7 @@ stretches the parts of the range in which the loss moves faster (Snoek et al., "
 of non-stationary functions", ICML 2014).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ _RADIUS = 1.0 / _ANGLE
 _SQRT_HALF = float(np.sqrt(0.5))
 _SQRT_5 = float(np.sqrt(5.0))
 _BELOW_ONE = float(np.nextafter(1.0, 0.0))
+_ACTIVITY_DRAWS = 256
 _EDGE = 1e-9
 """Warped coordinates keep this far from 0 and 1, where a warp's slope may be infinite."""
 
@@ -80,9 +81,18 @@ class Embedding:
         """The parameter that each coordinate belongs to, shape (coordinates,)."""
         self.matters = _positions(several)
         """The parameters that have coordinates at all, shape (k,)."""
+        self.is_line = np.isin(several, self._lines)
+        """Which of these have an order and no condition, shape (k,)."""
+        draws = np.random.default_rng(0).random((_ACTIVITY_DRAWS, self.dimension))
+        self.active_count = float(max(space.activity(draws)[:, several].sum(axis=1).mean(), 1.0))
+        """How many of these are active in a configuration, on average."""
         self.is_ordered = np.isin(np.arange(self.dimension), ordered)
         """Which parameters have coordinates that move with them, shape (dimension,)."""
         self._membership = (self.owner[:, None] == np.arange(self.dimension)).astype(np.float64)
+        self.place = np.searchsorted(self.matters, self.owner)
+        """The place in `matters` of each coordinate's parameter, shape (coordinates,)."""
+        self.coordinates = [np.flatnonzero(self.place == place) for place in range(len(self.matters))]
+        """The coordinates of each parameter that matters."""
 
     def __call__(self, units: FloatArray) -> FloatArray:
         """Return the coordinates of encoded points, shape (n, coordinates) from (n, dimension)."""
@@ -107,6 +117,11 @@ class Embedding:
         ]
         return np.concatenate(parts, axis=1)
 
+    def squares_by_parameter(self, left: FloatArray, right: FloatArray) -> Iterator[FloatArray]:
+        """Yield for each parameter that matters D between coordinates, shape (n, m) from (n, ...) and (m, ...)."""
+        for own in self.coordinates:
+            yield squared_distances(left[:, own], right[:, own])
+
     def by_parameter(self, values: FloatArray) -> FloatArray:
         """Add up what belongs to the same parameter, shape (..., dimension) from (..., coordinates)."""
         return np.asarray(values @ self._membership)
@@ -118,6 +133,8 @@ def _positions(positions: Iterable[int]) -> IntArray:
 
 def squared_distances(left: FloatArray, right: FloatArray) -> FloatArray:
     """Return r^2 between scaled coordinates, shape (n, k) from (n, coordinates) and (k, coordinates)."""
+    if left.shape[1] == 1:  # the general way cancels, and takes longer
+        return np.asarray((left - right[:, 0]) ** 2)
     squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2.0 * left @ right.T
     return np.asarray(np.maximum(squares, 0.0))
 

@@ -7,8 +7,11 @@ history alone, seldom computed anew.
 
 Beyond a few hundred trials the model knows some of them only: the best, those nearest to the best one, the latest and an
 even choice of the rest. So the time of an ask and the memory are bounded; the model is exact about the region that it
-trusts, and keeps an idea of the whole. The last trials of an experiment that runs one at a time are spent on the lowest
-prediction: what exploring would find could not be followed up any more.
+trusts, and keeps an idea of the whole.
+
+Once the best loss has settled, every other trial asks for an improvement worth having: expected improvement alone would
+polish the best to its last digit, blind to other branches and basins. The last trials of an experiment that runs one at
+a time are spent on the lowest prediction: what exploring would find could not be followed up any more.
 """
 
 from dataclasses import dataclass
@@ -36,12 +39,17 @@ from podium_suggestion.space import FloatArray, Space
 
 _MOST_POINTS = 300
 """Trials that the model knows at most."""
-_MOST_FITTED = 150
+_MOST_FITTED = 100
 """Trials that hyperparameters are fitted to at most."""
 _MOST_PENDING = 100
 """Trials in progress that the model believes in at most: the latest."""
 _FIT_GROWTH = 1.1
 _FIT_STEPS = 40
+_WORTHWHILE = 0.05
+"""Improvement, in standard deviations of the losses, that every other trial wants once the best has settled."""
+_SETTLED_SHARE = 0.01
+"""The best has settled when for `_SETTLED_TRIALS` it has improved by less than this, of the way from the upper quartile."""
+_SETTLED_TRIALS = 5
 _INCUMBENTS = 5
 """Best trials of which candidates are mutations."""
 
@@ -83,7 +91,8 @@ class GpSampler:
         pending = np.setdiff1d(np.flatnonzero(history.pending & history.configured), order)[-_MOST_PENDING:]
         # Several greedy proposals at a time would be one and the same.
         is_closing = number > self._last_exploring and not len(pending)
-        landscape = self._landscape(history, data, history.units[pending], is_closing=is_closing)
+        margin = _WORTHWHILE if number % 2 == 0 and _has_settled(history, data) else 0.0
+        landscape = self._landscape(history, data, history.units[pending], margin, is_closing=is_closing)
         candidates = self._search.best_first(landscape.score, landscape.slope, data.units[:_INCUMBENTS], rng)
         return self._space.from_unit(np.nan_to_num(first_untried(history, candidates)))
 
@@ -102,7 +111,10 @@ class GpSampler:
 
     # --- models ------------------------------------------------------------------------------------------------
 
-    def _landscape(self, history: History, data: _Data, pending: FloatArray, *, is_closing: bool) -> Landscape:
+    def _landscape(
+        self, history: History, data: _Data, pending: FloatArray, margin: float, *, is_closing: bool
+    ) -> Landscape:
+        """Return what to climb; `margin` is the least improvement that counts."""
         known = data.take(self._selection(data, _MOST_POINTS))
         early = self._early(data)
         chosen = self._hyperparameters(0, early.units, self._outputs(early.losses))
@@ -117,7 +129,7 @@ class GpSampler:
             is_feasible[:] = True
         if is_feasible.any():
             # Believed losses count: where a trial is pending there is nothing left to gain.
-            best = float(objective.fitted[is_feasible].min())
+            best = float(objective.fitted[is_feasible].min()) - margin
             acquisition = _lowest_mean if is_closing else self._acquisition(best, is_bounded=bool(bounds))
             terms.append(Term(objective, acquisition))
         return Landscape(terms)
@@ -176,6 +188,22 @@ class GpSampler:
         rest = np.setdiff1d(np.arange(count), chosen)
         evenly = np.linspace(0, len(rest) - 1, most - len(chosen)).round().astype(np.int64)
         return np.sort(np.concatenate([chosen, rest[evenly]]))
+
+
+def _has_settled(history: History, data: _Data) -> bool:
+    """Answer whether the best feasible loss has settled; weights drawn anew for several objectives leave none that could."""
+    kept = data.by_rank | (history.violations[data.rows] == 0.0)
+    return history.loss.shape[1] == 1 and bool(kept.any()) and has_settled(data.rows[kept], data.losses[kept])
+
+
+def has_settled(rows: IntArray, losses: FloatArray) -> bool:
+    """Answer whether the latest trials have improved the best loss by next to nothing.
+
+    `rows` are the trials' places in time, `losses` theirs, shape (n,) each.
+    """
+    best, upper = float(losses.min()), float(np.quantile(losses, 0.75))
+    as_good = rows[losses <= best + _SETTLED_SHARE * (upper - best)]
+    return int((rows > as_good.min()).sum()) >= _SETTLED_TRIALS
 
 
 def _lowest_mean(mean: FloatArray, deviation: FloatArray) -> Promise:
