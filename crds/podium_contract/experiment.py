@@ -312,7 +312,7 @@ class ExperimentSpec(Model):
         if self.trial.checkpoints is None:
             raise FieldError(
                 ".trial.checkpoints",
-                f"clones go on from the files of others, got {scheduler.algorithm} without checkpoints; "
+                f"clones go on from the files of others, got {self.scheduler.algorithm} without checkpoints; "
                 "add checkpoints: {persistentVolumeClaim: {storage: 1Gi}} (a laptop uses its results folder)",
             )
 
