@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builders.experiments import a_float, a_population, a_search, a_trial
+from builders.experiments import SOME_CHECKPOINTS, a_float, a_population, a_search, a_trial
 from builders.workplace import SCRIPTS, Workplace, kill_outright, table_of
 
 SIZE, LAST, INTERVAL = 4, 16, 4
@@ -21,7 +21,7 @@ def a_place(folder: Path, **spec: Any) -> Workplace:
         parameters=[a_float("rate", 1e-3, 1.0)],
         search=a_search("random", seed=5),
         scheduler=a_population(LAST, populationSize=SIZE, interval=INTERVAL),
-        trial=a_trial("python", str(SCRIPTS / "member.py")),
+        trial=a_trial("python", str(SCRIPTS / "member.py"), checkpoints=SOME_CHECKPOINTS),
         **{"max_trials": 30, **spec},
     )
     return place
