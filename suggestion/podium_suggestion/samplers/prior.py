@@ -240,6 +240,10 @@ class Informed(GaussianProcess):
         super().__init__(embedding, hyperparameters, units, targets - mean(units))
         self._mean = mean
 
+    @property
+    def fitted(self) -> FloatArray:
+        return super().fitted + self._mean(self._units)
+
     def predict(self, units: FloatArray) -> tuple[FloatArray, FloatArray]:
         difference, deviation = super().predict(units)
         return difference + self._mean(units), deviation
