@@ -7,9 +7,10 @@ Two algorithms may share a setting's name only with the same type, because the C
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StrictBool, StrictInt, model_validator
+from pydantic import Field, JsonValue, StrictBool, StrictInt, model_validator
 
 from podium_contract.model import Count, FieldError, Finite, Model
+from podium_contract.names import DNS_LABEL
 
 
 class NoSettings(Model):
@@ -23,9 +24,51 @@ Share = Annotated[Finite, Field(ge=0, le=1)]
 """A part of a whole that a user writes: between 0 and 1, both included."""
 
 
+class WarmStart(Model):
+    """Which earlier experiments to learn from: those named, or those whose data sets are most alike.
+
+    They are of the same namespace and in the same store, share parameters by name, and have the same objectives. What is
+    taken from them is taken once, when the experiment begins.
+    """
+
+    experiments: (
+        Annotated[list[Annotated[str, Field(pattern=DNS_LABEL, max_length=50)]], Field(min_length=1, max_length=16)]
+        | None
+    ) = None
+    """Names of the experiments to learn from; absent: those that state `metaFeatures` most like these."""
+    max_experiments: Annotated[StrictInt, Field(ge=1, le=16)] = 5
+    """How many experiments are chosen by `metaFeatures` at most, the most alike first."""
+    starting_points: Annotated[StrictInt, Field(ge=0, le=100)] = 5
+    """How many of their best configurations, unlike each other, are tried before the search takes over."""
+    learn_from_results: StrictBool = True
+    """Let the models of tpe, gp and auto learn from their results, as far as these agree with the experiment's own."""
+
+
 class _Search(Model):
     seed: Annotated[StrictInt, Field(ge=0, le=2**53)] = 0
     """Same seed, same manifest, same results: the same decisions (exactly so with parallelism 1)."""
+    points: Annotated[
+        list[Annotated[dict[str, JsonValue], Field(min_length=1, max_length=256)]], Field(max_length=256)
+    ] = []
+    """Configurations to try first, in this order, each once. What one leaves out takes its default, or what the search
+    would have tried; a conditional parameter needs its parents beside it."""
+    warm_start: WarmStart | None = None
+    """Begin with what earlier experiments have found."""
+    meta_features: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}$")], Annotated[Finite, Field(ge=0)]],
+        Field(max_length=64),
+    ] = {}
+    """What the data set is like, in numbers: `{rows: 1797, columns: 64, classes: 10}`. Later experiments find it by them."""
+
+    @model_validator(mode="after")
+    def _finds_sources(self) -> Self:
+        if self.warm_start is not None and self.warm_start.experiments is None and not self.meta_features:
+            raise FieldError(
+                ".warmStart",
+                "a warm start names experiments or is chosen by metaFeatures, got neither; add warmStart.experiments, "
+                "or metaFeatures beside warmStart",
+            )
+        return self
 
 
 class GridSettings(Model):

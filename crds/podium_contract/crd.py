@@ -161,6 +161,14 @@ SPEC_RULES = [
     ),
 ]
 
+SEARCH_RULES = [
+    _rule(
+        "!has(self.warmStart) || has(self.warmStart.experiments) || (has(self.metaFeatures) && size(self.metaFeatures) > 0)",
+        "a warm start names experiments or is chosen by metaFeatures; add either",
+        "warmStart",
+    )
+]
+
 SCHEDULER_RULES = [
     _rule(
         "self.algorithm == 'none' || has(self.max)",
@@ -457,6 +465,7 @@ def experiment_crd() -> Schema:
     parameter["x-kubernetes-validations"] += PARAMETER_RULES
     parameter["allOf"] = PARAMETER_FORMS
     fields["constraints"]["items"]["x-kubernetes-validations"] = CONSTRAINT_RULES
+    fields["search"]["x-kubernetes-validations"] += SEARCH_RULES
     fields["scheduler"]["x-kubernetes-validations"] += SCHEDULER_RULES
     trial = fields["trial"]["properties"]
     trial["metrics"]["x-kubernetes-validations"] += METRICS_RULES

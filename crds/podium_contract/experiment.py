@@ -19,12 +19,15 @@ from podium_contract.conditions import Condition
 from podium_contract.model import MAX_COUNT, Count, FieldError, Finite, Model, Number, OpenModel
 from podium_contract.names import API_VERSION, DNS_LABEL, experiment_key
 from podium_contract.parameters import (
+    Assignment,
     CategoricalParameter,
     FloatParameter,
     IntParameter,
     Parameter,
     Range,
     in_dependency_order,
+    same_value,
+    why_no_point,
 )
 from podium_contract.template import check_template, container_index, placeholders_of, trial_container
 
@@ -277,6 +280,7 @@ class ExperimentSpec(Model):
             )
         if isinstance(self.search, CmaesSearch):
             _check_ordered(self.parameters)
+        _check_points(self.search.points, self.parameters, self.max_trials)
         if isinstance(self.scheduler, PopulationScheduler):
             self._check_population(self.scheduler)
         if isinstance(self.trial.metrics, PrometheusMetrics):
@@ -500,6 +504,29 @@ def _check_ordered(parameters: list[Parameter]) -> None:
                 f"cmaes searches float, int and ordinal parameters that are always active, got {fault} "
                 f"'{parameter.name}'; choose auto, evolution or forest",
             )
+
+
+def _check_points(points: list[Assignment], parameters: list[Parameter], max_trials: int) -> None:
+    if len(points) > max_trials:
+        raise FieldError(
+            ".search.points",
+            f"each point is a trial, got {len(points)} points for maxTrials={max_trials}; raise maxTrials or remove some",
+        )
+    for index, point in enumerate(points):
+        fault = why_no_point(parameters, point)
+        if fault is not None:
+            name, message = fault
+            raise FieldError(f".search.points[{index}].{name}", message)
+        for earlier in range(index):
+            if _is_same_point(point, points[earlier]):
+                raise FieldError(
+                    f".search.points[{index}]",
+                    f"each point is tried once, got that of points[{earlier}] again; remove it",
+                )
+
+
+def _is_same_point(left: Assignment, right: Assignment) -> bool:
+    return left.keys() == right.keys() and all(same_value(left[name], right[name]) for name in left)
 
 
 def _can_hold(condition: Range, parent: FloatParameter | IntParameter) -> bool:

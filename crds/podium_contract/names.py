@@ -50,6 +50,14 @@ def experiment_key(namespace: str, name: str, uid: str) -> str:
     return f"{namespace}/{name}/{uid}"
 
 
+def parse_experiment_key(key: str) -> tuple[str, str, str]:
+    """Return the namespace, name and uid of an experiment's key; ValueError when it is none."""
+    parts = key.split("/")
+    if len(parts) != 3:
+        raise ValueError(f"'{key}' is not an experiment's key")
+    return parts[0], parts[1], parts[2]
+
+
 def checkpoint_folder(number: int) -> str:
     """Return the folder of a trial's checkpoints, relative to the experiment's checkpoint root."""
     return f"trials/{number:05d}"

@@ -303,6 +303,34 @@ def assignment_faults(parameters: list[Parameter], assignment: Assignment) -> li
     return faults
 
 
+def why_no_point(parameters: list[Parameter], point: Assignment) -> tuple[str, str] | None:
+    """Return the name at fault and what is wrong when `point` is no part of an assignment; None when it is.
+
+    A point may leave out parameters, but not the parents of those that it gives.
+    """
+    by_name = {parameter.name: parameter for parameter in parameters}
+    for name, value in point.items():
+        if name not in by_name:
+            return name, f"a point gives parameters of this experiment, got '{name}'; known: {', '.join(by_name)}"
+        if not by_name[name].contains(value):
+            return (
+                name,
+                f"a point gives a value that the parameter can take, got {_show(value)}; choose one of its range",
+            )
+        for parent, condition in by_name[name].when.items():
+            if parent not in point:
+                return (
+                    name,
+                    f"a conditional parameter needs its parents beside it, got no '{parent}'; add it to the point",
+                )
+            if not condition_holds(condition, point[parent]):
+                return name, (
+                    f"the parameter is inactive with {parent}={_show(point[parent])}, got {_show(value)}; "
+                    f"remove it, or choose another {parent}"
+                )
+    return None
+
+
 def default_assignment(parameters: list[Parameter]) -> Assignment | None:
     """Return the defaults of the active parameters, or None unless every one of them has a default."""
     assignment: Assignment = {}

@@ -99,6 +99,8 @@ class Advice(OpenModel):
     """Verdicts that no facts have acknowledged yet."""
     exhausted: str | None = None
     """Why no further trial will ever come, when the search has none left; None while it has, or is merely waiting."""
+    refused: str | None = None
+    """Why the experiment cannot begin: what it is to learn from is not there. No trial will ever come."""
     idle: bool = False
     """Nothing trains, and nothing will until `maxTrials` is raised: whatever rests now rests for good."""
     best: tuple[Standing, ...] = ()

@@ -8,6 +8,7 @@ were spread over exchanges: steps are judged in their order, and after a stop at
 import threading
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import assert_never
 
 from podium_contract.conditions import Reason
@@ -22,6 +23,8 @@ from podium_suggestion.schedulers import make_scheduler
 from podium_suggestion.schedulers.base import Clone, Scheduler
 from podium_suggestion.standings import reaches_targets, standings
 from podium_suggestion.store import KEPT_ANSWERS, Changes, StaleRevisionError, Store
+from podium_suggestion.transfer.choosing import inherit
+from podium_suggestion.transfer.inheritance import Inheritance
 
 _OPEN_DESKS = 256
 """Experiments kept in memory; others are read from the store when they come back."""
@@ -47,9 +50,18 @@ class ImmutableSpecError(ValueError):
 class Engine:
     """Advises any number of experiments. Safe to share between threads: exchanges of one experiment take turns."""
 
-    def __init__(self, store: Store, watch: Callable[[Entries], None] | None = None) -> None:
-        """`watch` is told what each exchange changed, after it was stored."""
+    def __init__(
+        self,
+        store: Store,
+        watch: Callable[[Entries], None] | None = None,
+        others: Callable[[], AbstractContextManager[Iterable[Store]]] = lambda: nullcontext(()),
+    ) -> None:
+        """`watch` is told what each exchange changed, after it was stored.
+
+        `others` gives stores beside this one in which experiments that are to be learnt from may be; they are only read.
+        """
         self._store = store
+        self._others = others
         self._watch = watch
         self._desks: OrderedDict[str, Desk] = OrderedDict()
         self._turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
@@ -111,7 +123,7 @@ class Engine:
         if desk is None:
             if not request.complete:
                 raise UnknownExperimentError(f"no experiment {key} in the store")
-            desk = Desk(Ledger(request.spec))
+            desk = Desk(Ledger(request.spec, inheritance=self._inherit(request)))
         # Until it is stored, what the desk holds is a draft: whatever goes wrong, the next exchange reads the store.
         self._close(key)
         desk.take_spec(request.spec)
@@ -126,6 +138,7 @@ class Engine:
             acknowledged=entries.acknowledged,
             observations=entries.observations,
             verdicts=entries.verdicts,
+            inheritance=desk.ledger.founding_inheritance,
         )
         desk.ledger.revision = self._store.save(key, changes)
         desk.answered.append(request.request_id)
@@ -133,6 +146,14 @@ class Engine:
         if self._watch is not None:
             self._watch(entries)
         return advice
+
+    def _inherit(self, request: AdviceRequest) -> Inheritance:
+        """Return what a new experiment takes from earlier ones. If trials of it exist, its record was lost: it goes on."""
+        if request.spec.search.warm_start is None:
+            return Inheritance()
+        with self._others() as others:
+            stores = [self._store, *others]
+            return inherit(request.experiment, request.spec, stores, must_be_there=not request.facts)
 
     def _open(self, key: str, revision: int | None) -> "Desk | None":
         """Return an experiment's desk, read from the store unless the one in memory is of the stored revision."""
@@ -256,7 +277,8 @@ class Desk:
 
     @property
     def _may_add_trials(self) -> bool:
-        return self.ledger.next_number <= self.ledger.spec.max_trials and self._exhausted is None
+        has_room = self.ledger.next_number <= self.ledger.spec.max_trials
+        return has_room and self._exhausted is None and self.ledger.inheritance.refused is None
 
     @property
     def _may_search(self) -> bool:
@@ -315,7 +337,7 @@ class Desk:
         return self._exhausted
 
     def _choose_algorithms(self, spec: ExperimentSpec) -> None:
-        self._sampler = make_sampler(spec, self.ledger.history.space)
+        self._sampler = make_sampler(spec, self.ledger.history.space, self.ledger.inheritance)
         self._scheduler = make_scheduler(spec)
         self._exhausted = None
 
@@ -327,6 +349,7 @@ class Desk:
             assignments=tuple(map(_assignment_of, ledger.unacknowledged)),
             verdicts=(*ledger.outstanding, *self._unheeded_stops(facts)),
             exhausted=self._why_exhausted(is_idle=is_idle),
+            refused=ledger.inheritance.refused,
             idle=is_idle,
             best=standings(ledger.history, ledger.spec, ledger.best),
             target_reached=ledger.is_target_reached,

@@ -17,6 +17,7 @@ from podium_suggestion.schedulers.base import Start
 from podium_suggestion.space import Space
 from podium_suggestion.standings import Result, best_of, result_of
 from podium_suggestion.store import GivenVerdict, Snapshot
+from podium_suggestion.transfer.inheritance import Inheritance
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,14 @@ class Entries:
 class Ledger:
     """The record of one experiment."""
 
-    def __init__(self, spec: ExperimentSpec, snapshot: Snapshot | None = None) -> None:
+    def __init__(
+        self, spec: ExperimentSpec, snapshot: Snapshot | None = None, inheritance: Inheritance | None = None
+    ) -> None:
         self.spec = spec
+        self.inheritance = inheritance or Inheritance()
+        """What the experiment took from earlier ones when it began."""
+        if snapshot is not None and snapshot.inheritance is not None:
+            self.inheritance = Inheritance.model_validate_json(snapshot.inheritance)
         self.revision = snapshot.revision if snapshot else None
         self.history = History(Space(spec.parameters), spec.objectives, spec.constraints)
         self._acknowledged = set(snapshot.acknowledged) if snapshot else set()
@@ -110,6 +117,12 @@ class Ledger:
     def outstanding(self) -> list[Verdict]:
         """Verdicts that no facts have acknowledged, lowest trial first."""
         return [given.verdict for number in sorted(self._outstanding) for given in self._outstanding[number]]
+
+    @property
+    def founding_inheritance(self) -> str | None:
+        """What is to be stored of the inheritance: all of it when the experiment is founded, nothing after that."""
+        is_new = self.revision is None and self.inheritance != Inheritance()
+        return self.inheritance.model_dump_json(by_alias=True) if is_new else None
 
     def stop_of(self, number: int) -> Stop | None:
         """Return the verdict that stopped a trial; None when none did."""

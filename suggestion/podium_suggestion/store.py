@@ -25,7 +25,8 @@ from podium_contract.trial import Observation, Parent
 from podium_contract.wire import Promote, Stop, Verdict
 from podium_suggestion.history import TrialHistory
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 added what an experiment inherits."""
 KEPT_ANSWERS = 100
 """Answers kept per experiment: a request is repeated within seconds or never."""
 _SWEPT_EVERY = 20
@@ -67,6 +68,8 @@ class Snapshot:
     """Trials that facts have mentioned."""
     verdicts: list[GivenVerdict]
     """In the order in which they were given."""
+    inheritance: str | None = None
+    """What it took from earlier experiments when it began, as JSON."""
 
 
 @dataclass
@@ -86,6 +89,8 @@ class Changes:
     """New or corrected reports, with their trials' numbers."""
     verdicts: Sequence[GivenVerdict] = ()
     """New or acknowledged ones."""
+    inheritance: str | None = None
+    """What the experiment takes from earlier ones; stored when it is founded, and never changed."""
 
 
 _metadata = sql.MetaData()
@@ -97,6 +102,12 @@ _experiments = sql.Table(
     sql.Column("key", sql.Text, nullable=False, unique=True),
     sql.Column("spec", sql.Text, nullable=False),
     sql.Column("revision", sql.Integer, nullable=False),
+)
+_inheritances = sql.Table(  # apart from the experiments, whose rows are written at every exchange
+    "inheritances",
+    _metadata,
+    sql.Column("experiment_id", sql.ForeignKey("experiments.id"), primary_key=True),
+    sql.Column("inheritance", sql.Text, nullable=False),
 )
 _trials = sql.Table(
     "trials",
@@ -158,6 +169,7 @@ _LOOK_UP = (
     )
     .where(_experiments.c.key == sql.bindparam("wanted"))
 )
+_INHERITANCE = sql.select(_inheritances.c.inheritance).where(_inheritances.c.experiment_id == sql.bindparam("of"))
 _FOUND = _experiments.insert().returning(_experiments.c.id)
 _ADVANCE = (
     _experiments.update()
@@ -219,7 +231,22 @@ class Store:
                 trials=trials,
                 acknowledged=acknowledged,
                 verdicts=_load_verdicts(connection, row.id),
+                inheritance=connection.execute(_INHERITANCE, {"of": row.id}).scalar(),
             )
+
+    def experiments_of(self, namespace: str) -> list[str]:
+        """Return the keys of the experiments of a namespace, the first one stored first."""
+        own = _experiments.c.key.startswith(f"{namespace}/", autoescape=True)
+        with self._transaction(reading=True) as connection:
+            return list(
+                connection.execute(sql.select(_experiments.c.key).where(own).order_by(_experiments.c.id)).scalars()
+            )
+
+    def spec_of(self, key: str) -> ExperimentSpec | None:
+        """Return an experiment's spec alone; None when it is unknown."""
+        with self._transaction(reading=True) as connection:
+            spec = connection.execute(sql.select(_experiments.c.spec).where(_experiments.c.key == key)).scalar()
+        return None if spec is None else ExperimentSpec.model_validate_json(spec)
 
     def save(self, key: str, changes: Changes) -> int:
         """Store an exchange as a whole or not at all, and return the new revision."""
@@ -243,7 +270,7 @@ class Store:
             found = connection.execute(sql.select(_experiments.c.id).where(_experiments.c.key == key)).scalar()
             if found is None:
                 return False
-            for table in (_answers, _verdicts, _observations, _trials):
+            for table in (_inheritances, _answers, _verdicts, _observations, _trials):
                 connection.execute(table.delete().where(table.c.experiment_id == found))
             connection.execute(_experiments.delete().where(_experiments.c.id == found))
             return True
@@ -334,6 +361,9 @@ def _prepare_schema(connection: sql.Connection) -> None:
             f"this Podium reads stores up to version {SCHEMA_VERSION}, got version {version}; "
             "use the Podium that wrote it, or a newer one"
         )
+    if version < SCHEMA_VERSION:
+        _metadata.create_all(connection)
+        connection.execute(_schema.update().values(version=SCHEMA_VERSION))
 
 
 def _without_password(url: str) -> str:
@@ -403,7 +433,11 @@ def _advance(connection: sql.Connection, key: str, changes: Changes) -> tuple[in
     """Found the experiment or count its revision up; returns its id and the new revision."""
     spec = changes.spec.model_dump_json(by_alias=True)
     if changes.revision is None:
-        return connection.execute(_FOUND, {"key": key, "spec": spec, "revision": 1}).scalar_one(), 1
+        founded = connection.execute(_FOUND, {"key": key, "spec": spec, "revision": 1}).scalar_one()
+        if changes.inheritance is not None:
+            row = {"experiment_id": founded, "inheritance": changes.inheritance}
+            connection.execute(_inheritances.insert(), row)
+        return founded, 1
     expected = {"wanted": key, "known": changes.revision}
     found = connection.execute(_ADVANCE, {**expected, "spec": spec, "revision": changes.revision + 1}).scalar()
     if found is None:

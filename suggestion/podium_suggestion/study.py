@@ -187,7 +187,7 @@ class Study:
 
     @property
     def advice(self) -> Advice:
-        """The latest advice: rungs, steps, and why the search is exhausted."""
+        """The latest advice: rungs, steps, and why the search is exhausted, or its warm start refused."""
         return self._advice
 
     @property

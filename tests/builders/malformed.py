@@ -102,6 +102,71 @@ OPTIMIZER = a_choice("optimizer", ["sgd", "adam"])
 BOMB = "\n".join(["a0: &a0 [1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))])
 
 
+def with_points(rule: str, path: str, points: list[Any], *words: str, **spec: Any) -> Malformed:
+    """A fault of the points of a space with a conditional parameter; CEL does not see points, whose values are anything."""
+    parameters = [a_float(), OPTIMIZER, a_float("momentum", 0.0, 0.99, "linear", when={"optimizer": ["sgd"]})]
+    search = {"algorithm": "random", "points": points}
+    return local(a_fault(rule, f"spec.search.points{path}", *words, parameters=parameters, search=search, **spec))
+
+
+def _points() -> list[Malformed]:
+    child = {"momentum": 0.9}
+    return [
+        with_points("a point's unknown parameter", "[1].lrr", [{"lr": 0.1}, {"lrr": 0.1}], "'lrr'", "known: lr, opt"),
+        with_points("a point out of range", "[0].lr", [{"lr": 0.2}], "value that the parameter", "0.2", "choose"),
+        with_points("a point's unknown choice", "[0].optimizer", [{"optimizer": "sdg"}], '"sdg"', "choose"),
+        with_points("a point's text for a number", "[0].lr", [{"lr": "0.1"}], '"0.1"', "choose"),
+        with_points("a point without a parent", "[0].momentum", [child], "parents", "no 'optimizer'", "add it"),
+        with_points(
+            "a point with an inactive value",
+            "[0].momentum",
+            [child | {"optimizer": "adam"}],
+            'inactive with optimizer="adam"',
+            "0.9",
+            "remove it",
+        ),
+        with_points("a point twice", "[1]", [{"lr": 0.1}, {"lr": 0.1}], "once", "points[0] again", "remove it"),
+        with_points(
+            "more points than trials",
+            "",
+            [{"lr": 0.1}, {"lr": 0.01}],
+            "each point is a trial",
+            "got 2 points for maxTrials=1",
+            "raise maxTrials",
+            max_trials=1,
+        ),
+        replace(with_points("an empty point", "[0]", [{}], "at least 1", "add one"), is_local=False),
+    ]
+
+
+def _warm_starts() -> list[Malformed]:
+    def with_warm_start(rule: str, path: str, warm_start: Any, *words: str, **more: Any) -> Malformed:
+        search = {"algorithm": "tpe", "warmStart": warm_start, **more}
+        return with_search(rule, path, search, *words)
+
+    return [
+        with_warm_start("a warm start from nothing", ".warmStart", {}, "names experiments", "got neither", "add"),
+        with_warm_start("no source", ".warmStart.experiments", {"experiments": []}, "at least 1", "add one"),
+        with_warm_start("a source's bad name", ".warmStart.experiments[0]", {"experiments": ["A/b"]}, "match", "A/b"),
+        with_warm_start(
+            "negative starting points",
+            ".warmStart.startingPoints",
+            {"experiments": ["a"], "startingPoints": -1},
+            "equal to 0",
+            "raise it",
+        ),
+        with_warm_start(
+            "a negative feature",
+            ".metaFeatures.rows",
+            {},
+            "equal to 0",
+            "got -1",
+            "raise it",
+            metaFeatures={"rows": -1},
+        ),
+    ]
+
+
 def _not_documents() -> list[Malformed]:
     return [
         a_text("not YAML", "spec: [", "YAML", "correct"),
@@ -511,4 +576,6 @@ MALFORMED = [
     *_limits(),
     *_trials(),
     *_metrics(),
+    *_points(),
+    *_warm_starts(),
 ]

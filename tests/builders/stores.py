@@ -43,6 +43,26 @@ class StoreConformance:
         assert store.load(KEY) is None
         assert store.look_up(KEY, "r1") == (None, None)
 
+    def test_what_an_experiment_inherits_stays_as_it_was_founded_with(self, open_store_again: OpenStore) -> None:
+        store = open_store_again()
+        store.save(KEY, changes(inheritance='{"sources": []}'))
+        store.save(KEY, changes(1, inheritance="something else"))
+        snapshot = open_store_again().load(KEY)
+        assert snapshot is not None
+        assert snapshot.inheritance == '{"sources": []}'
+
+    def test_experiments_are_found_by_their_namespace_in_the_order_of_their_founding(
+        self, open_store_again: OpenStore
+    ) -> None:
+        store = open_store_again()
+        for key in ("team/b/1", "team/a/1", "team-2/c/1", "te_m/d/1"):
+            store.save(key, changes())
+        assert store.experiments_of("team") == ["team/b/1", "team/a/1"]
+        assert store.experiments_of("te_m") == ["te_m/d/1"]
+        assert store.experiments_of("nobody") == []
+        assert store.spec_of("team/a/1") == SPEC
+        assert store.spec_of("nobody/a/1") is None
+
     def test_everything_comes_back_as_it_was_after_a_restart(self, open_store_again: OpenStore) -> None:
         full = a_trial(
             2,

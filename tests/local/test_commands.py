@@ -69,6 +69,8 @@ def test_algorithms_lists_every_setting_with_its_default(tmp_path: Path) -> None
     assert (candidates["default"], candidates["range"]) == (24, ">= 1, <= 10000")
     text = podium("algorithms", folder=tmp_path).stdout
     assert "settings.reductionFactor = 3" in text
+    assert "warmStart.startingPoints = 5" in text
+    assert text.count("metaFeatures = {}") == 1, "what all searches have is told once"
 
 
 def test_estimate_tells_the_classic_bracket(tmp_path: Path) -> None:

@@ -20,21 +20,29 @@ MARKS = {"hypergradients.yaml": NEEDS_TORCH}
 EXAMPLES = [
     pytest.param(path.name, marks=MARKS.get(path.name, ())) for path in sorted((ROOT / "examples").glob("*.yaml"))
 ]
+SOURCES = {"warm_start.yaml": "gp.yaml"}
+"""Examples that learn from another, which runs first."""
 
 
 def run_example(name: str, results: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "podium_operator", "run", f"examples/{name}", "--quiet", "--output", "json"]
-    environment = {**os.environ, "COLUMNS": "120"}
-    done = subprocess.run(
-        [*command, "--results", str(results)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    done = start_example(name, results)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 
 
+def start_example(name: str, results: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "podium_operator", "run", f"examples/{name}", "--quiet", "--output", "json"]
+    environment = {**os.environ, "COLUMNS": "120"}
+    return subprocess.run(
+        [*command, "--results", str(results)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_runs_to_its_end(name: str, tmp_path: Path) -> None:
+    if name in SOURCES:
+        run_example(SOURCES[name], tmp_path / "earlier")
     document = run_example(name, tmp_path / "results")
     assert document["status"]["phase"] == "Complete"
     assert document["status"]["best"]
@@ -42,6 +50,19 @@ def test_example_runs_to_its_end(name: str, tmp_path: Path) -> None:
     check = CHECKS.get(name)
     if check is not None:
         check(document)
+
+
+def test_a_warm_start_without_its_source_fails_and_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "podium.db").write_text("no database\n" * 100, encoding="utf-8")
+    done = start_example("warm_start.yaml", tmp_path / "results")
+    assert f"the warm start passes over {tmp_path / 'broken' / 'podium.db'}" in done.stderr.replace("\n", "")
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    (failed,) = [c for c in document["status"]["conditions"] if c["type"] == "Failed"]
+    assert failed["reason"] == "InvalidSpec"
+    assert "got gp, which is not there; run it first" in failed["message"]
+    assert document["trials"] == []
 
 
 def check_quickstart(document: dict[str, Any]) -> None:
@@ -113,7 +134,27 @@ def check_hypergradients(document: dict[str, Any]) -> None:
     assert_hypergradients_beat_constants([(t["parameters"], t["observations"][-1]["metrics"]) for t in trials])
 
 
+def check_points(document: dict[str, Any]) -> None:
+    first, second, third, *others = document["trials"]
+    assert first["parameters"] == {"lr": 0.05, "batch": 16, "optimizer": "sgd", "momentum": 0.9}
+    assert second["parameters"] == {"lr": 0.01, "batch": 32, "optimizer": "adam"}
+    assert third["parameters"]["optimizer"] == "sgd"
+    assert [trial["origin"] for trial in (first, second, third)] == [
+        f"proposed by tpe: point {place} of the manifest" for place in (1, 2, 3)
+    ]
+    assert not any("manifest" in trial["origin"] for trial in others)
+
+
+def check_warm_start(document: dict[str, Any]) -> None:
+    """Three trials are winners of the earlier experiment, which had no dropout: that is the default."""
+    first = document["trials"][:3]
+    assert all(trial["origin"].endswith(" of gp") for trial in first)
+    assert [trial["parameters"]["dropout"] for trial in first] == [0.0] * 3
+
+
 CHECKS = {
+    "points.yaml": check_points,
+    "warm_start.yaml": check_warm_start,
     "quickstart.yaml": check_quickstart,
     "gp.yaml": check_gp,
     "grid.yaml": check_grid,

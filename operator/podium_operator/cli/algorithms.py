@@ -1,7 +1,7 @@
 """`podium algorithms`: every sampler and scheduler with its settings, told from the models that check manifests."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 from annotated_types import Ge, Gt, Le, Lt
@@ -27,23 +27,48 @@ def command(
     console = Console(highlight=False)
     for kind, title in (("search", "search: what to try"), ("scheduler", "scheduler: how much to spend on it")):
         console.print(f"\n[bold]{title}[/bold]")
+        common = _common_fields(catalogue[kind])
+        if common:
+            console.print(Padding(Text.assemble("\n", ("any of them", "bold green")), (0, 0, 0, 2)))
+            console.print(Group(*(line for field in common for line in _field_lines(field))))
         for entry in catalogue[kind]:
             console.print(
                 Padding(Text.assemble("\n", (entry["algorithm"], "bold green"), f": {entry['meaning']}"), (0, 0, 0, 2))
             )
-            console.print(Group(*(line for field in entry["fields"] for line in _field_lines(field))))
+            own = [field for field in entry["fields"] if field not in common]
+            console.print(Group(*(line for field in own for line in _field_lines(field))))
 
 
 def describe(model: type[Model]) -> dict[str, Any]:
-    """Return an algorithm as plain data: name, meaning, and its fields, those of `settings` with their full path."""
-    settings = model.model_fields["settings"].annotation
-    assert isinstance(settings, type)
-    assert issubclass(settings, Model)
+    """Return an algorithm as plain data: name, meaning, and its fields, those within others with their full path."""
     fields = [
-        *(_field(name, field) for name, field in model.model_fields.items() if name not in _NOT_SETTINGS),
-        *(_field(name, field, prefix="settings.") for name, field in settings.model_fields.items()),
+        *(
+            part
+            for name, field in model.model_fields.items()
+            if name not in _NOT_SETTINGS
+            for part in _parts(name, field)
+        ),
+        *_parts("settings", model.model_fields["settings"])[1:],
     ]
     return {"algorithm": algorithm_name(model), "meaning": " ".join((model.__doc__ or "").split()), "fields": fields}
+
+
+def _common_fields(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the fields that all algorithms have in the same form."""
+    first, *others = (entry["fields"] for entry in entries)
+    return [field for field in first if all(field in fields for fields in others)]
+
+
+def _parts(name: str, field: FieldInfo) -> list[dict[str, Any]]:
+    """Return a field, and the fields of the model that it holds."""
+    prefix = f"{field.alias or name}."
+    held = [part for part in (field.annotation, *get_args(field.annotation)) if _is_model(part)]
+    inner = [_field(part, within, prefix) for model in held for part, within in model.model_fields.items()]
+    return [_field(name, field), *inner]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Model)
 
 
 def _field(name: str, field: FieldInfo, prefix: str = "") -> dict[str, Any]:

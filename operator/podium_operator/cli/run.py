@@ -4,7 +4,8 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from podium_operator.core.ports import BackendError
 from podium_operator.local.backend import LocalBackend
 from podium_operator.results import Results
 from podium_suggestion.engine import Engine
-from podium_suggestion.store import StoreError, open_store
+from podium_suggestion.store import Store, StoreError, open_store
 
 _IDLE_SECONDS = 0.3
 _MAX_ATTEMPTS_TO_ACT = 3
@@ -111,7 +112,7 @@ class _Session:
         async with backend:
             for notice in backend.notices:
                 self._messages.print(f"note: {notice}", style="yellow")
-            engine = Engine(open_store(f"sqlite:///{self._folder / 'podium.db'}"))
+            engine = Engine(open_store(f"sqlite:///{self._folder / 'podium.db'}"), others=self._stores_beside)
             interruptible = _Interruptible(backend)
             loop = Loop(interruptible, InProcessAdvisor(engine), _now)
             world = await backend.observe()
@@ -158,6 +159,23 @@ class _Session:
         console = self._messages if self._output == "json" else Console(highlight=False)
         console.print(podium(experiment, str(self._folder), seconds))
         return EXIT_COMPLETE if experiment.status.phase == "Complete" else EXIT_FAILED
+
+    @contextmanager
+    def _stores_beside(self) -> Iterator[list[Store]]:
+        """Open the stores of the results folders beside this one, whose experiments a warm start may learn from."""
+        own = self._folder.absolute()
+        with ExitStack() as open_ones:
+            stores = []
+            for path in sorted(own.parent.glob("*/podium.db")):
+                if path.parent == own:
+                    continue
+                try:
+                    stores.append(open_ones.enter_context(closing(open_store(f"sqlite:///{path}"))))
+                except StoreError as fault:
+                    self._messages.print(
+                        f"note: the warm start passes over {path}: {fault}", style="yellow", markup=False
+                    )
+            yield stores
 
     def _announce(self, announcement: Announce) -> None:
         self._view.note(announcement)

@@ -50,6 +50,8 @@ def new_outcome(world: World, changed: Mapping[int, Trial], advice: Advice, now:
     spec, status = world.experiment.spec, world.experiment.status
     tally = world.tally_after(changed)
     failed, made = tally.count(COUNTS_AGAINST_MAX_FAILED_TRIALS), tally.count(COUNTS_AGAINST_MAX_TRIALS)
+    if advice.refused is not None:
+        return Outcome(Reason.INVALID_SPEC, advice.refused)
     if advice.target_reached:
         return Outcome(Reason.TARGET_REACHED, f"trial {advice.best[0].trial} reached {_targets(spec)}")
     if spec.max_failed_trials is not None and failed > spec.max_failed_trials:

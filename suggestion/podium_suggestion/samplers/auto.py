@@ -23,6 +23,7 @@ from podium_suggestion.samplers.cmaes import CmaesSampler
 from podium_suggestion.samplers.forest import ForestSampler
 from podium_suggestion.samplers.gp import GpSampler
 from podium_suggestion.samplers.moves import first_untried, log_uniform, neighbours
+from podium_suggestion.samplers.prior import Prior
 from podium_suggestion.samplers.sobol import SobolSampler
 from podium_suggestion.samplers.tpe import TpeSampler
 from podium_suggestion.space import Space
@@ -70,12 +71,16 @@ class Budget:
 
     trials: int
     parallelism: int
+    prior: Prior | None = None
+    """What earlier experiments tell."""
 
 
 SAMPLERS: Mapping[str, Callable[[Space, int, Budget], Sampler]] = {
     "sobol": lambda space, seed, _: SobolSampler(space, seed),
-    "gp": lambda space, seed, budget: GpSampler(space, GpSettings(startup_trials=_OPENING), seed, budget.trials),
-    "tpe": lambda space, seed, _: TpeSampler(space, TpeSettings(), seed),
+    "gp": lambda space, seed, budget: GpSampler(
+        space, GpSettings(startup_trials=_OPENING), seed, budget.trials, budget.prior
+    ),
+    "tpe": lambda space, seed, budget: TpeSampler(space, TpeSettings(), seed, budget.prior),
     "forest": lambda space, seed, _: ForestSampler(space, ForestSettings(), seed),
     "cmaes": lambda space, seed, _: CmaesSampler(space, CmaesSettings(), seed),
     "a small step": lambda space, *_: Closing(space),

@@ -1,8 +1,8 @@
-"""What random, quasi-random and model-based samplers share: the defaults first, and no configuration twice."""
+"""What random, quasi-random and model-based samplers share: no configuration twice."""
 
 import numpy as np
 
-from podium_contract.parameters import Assignment, default_assignment
+from podium_contract.parameters import Assignment
 from podium_suggestion.history import History
 from podium_suggestion.samplers.base import Exhausted, Explaining, Proposal, Sampler, suggest
 from podium_suggestion.samplers.combinations import all_configurations
@@ -10,19 +10,6 @@ from podium_suggestion.space import Space
 
 _DRAWS = 32
 """Uniform draws before the untried configurations are looked through one by one."""
-
-
-class DefaultsFirst(Explaining):
-    """Tries the default configuration as trial 1, where every active parameter has a default."""
-
-    def __init__(self, space: Space, sampler: Sampler) -> None:
-        self._defaults = default_assignment(space.parameters)
-        self._sampler = sampler
-
-    def suggest(self, history: History, number: int, rng: np.random.Generator) -> Proposal | Exhausted:
-        if number == 1 and self._defaults is not None:
-            return Proposal(self._defaults, "the parameters' defaults")
-        return suggest(self._sampler, history, number, rng)
 
 
 class Distinct(Explaining):

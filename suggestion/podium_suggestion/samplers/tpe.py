@@ -15,6 +15,7 @@ from podium_suggestion.history import History, IntArray
 from podium_suggestion.ranking import ranking
 from podium_suggestion.samplers.moves import first_untried
 from podium_suggestion.samplers.parzen import Parzen
+from podium_suggestion.samplers.prior import Beliefs, Prior, early
 from podium_suggestion.samplers.sobol import SobolSampler
 from podium_suggestion.space import FloatArray, Space
 
@@ -32,31 +33,44 @@ class TpeSampler:
     nobody wants to go back there.
     """
 
-    def __init__(self, space: Space, settings: TpeSettings, seed: int) -> None:
+    def __init__(self, space: Space, settings: TpeSettings, seed: int, prior: Prior | None = None) -> None:
         self._space = space
         self._settings = settings
+        self._prior = prior
         self._startup = SobolSampler(space, seed)
 
     def propose(self, history: History, number: int, rng: np.random.Generator) -> Assignment:
         is_refined = self._settings.fidelity == "refined"
         enough = self._settings.startup_trials
         order = ranking(history, places=_MOST_GOOD) if is_refined else ranking_at_highest(history, enough)
-        if len(order) < self._settings.startup_trials:
+        beliefs = self._beliefs(history, order)
+        if len(order) < (enough if beliefs is None else early(enough)):
             return self._startup.propose(history, number, rng)
         good = order[: min(int(np.ceil(_GOOD_SHARE * len(order))), _MOST_GOOD)]
         others = _others(history, order[len(good) :], rng)
-        candidates, scores = self._scored(history, good, others, rng)
+        candidates, scores = self._scored(history, good, others, rng, beliefs)
         best_first = candidates[np.argsort(-scores, kind="stable")]
         return self._space.from_unit(first_untried(history, best_first))
 
     def _scored(
-        self, history: History, good: IntArray, others: IntArray, rng: np.random.Generator
+        self, history: History, good: IntArray, others: IntArray, rng: np.random.Generator, beliefs: Beliefs | None
     ) -> tuple[FloatArray, FloatArray]:
-        """Return draws from the good trials' density, shape (n, dimension), and their scores log(l/g), shape (n,)."""
+        """Return draws from the good trials' density, shape (n, dimension), and their scores log(l/g), shape (n,).
+
+        Earlier experiments add draws of their own, and their scores as far as they are trusted.
+        """
         of_good = self._density(history.units[good], _weights_by_rank(len(good)))
         of_others = self._density(history.units[others], np.ones(len(others)))
         candidates = of_good.sample(rng, self._settings.candidates)
-        return candidates, of_good.log_density(candidates) - of_others.log_density(candidates)
+        if beliefs is not None:
+            candidates = beliefs.with_own_draws(candidates, rng)
+        scores = of_good.log_density(candidates) - of_others.log_density(candidates)
+        return candidates, scores if beliefs is None else scores + beliefs.log_ratio(candidates)
+
+    def _beliefs(self, history: History, order: IntArray) -> Beliefs | None:
+        if self._prior is None or len(order) < early(self._settings.startup_trials):
+            return None
+        return self._prior.beliefs(history.units[order])
 
     def _density(self, points: FloatArray, weights: FloatArray) -> Parzen:
         settings = self._settings

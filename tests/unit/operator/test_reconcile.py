@@ -336,6 +336,15 @@ def test_no_usable_result_is_a_failure() -> None:
     assert find_condition(status.conditions, "Failed").reason == Reason.NO_TRIAL_SUCCEEDED  # type: ignore[union-attr]
 
 
+def test_an_experiment_that_cannot_begin_fails_with_what_is_missing() -> None:
+    advice = Advice(refused="spec.search.warmStart.experiments: got old, which is not there", idle=True)
+    status = experiment_status(reconcile(a_world(), advice, NOW))
+    failed = find_condition(status.conditions, "Failed")
+    assert failed is not None
+    assert (failed.status, failed.reason, failed.message) == ("True", Reason.INVALID_SPEC, advice.refused)
+    assert status.phase == "Failed"
+
+
 def test_raised_limit_takes_back_the_end() -> None:
     world = a_world((1, Phase.SUCCEEDED, {}), max_trials=1)
     status = experiment_status(reconcile(world, Advice(best=BEST, idle=True), NOW))

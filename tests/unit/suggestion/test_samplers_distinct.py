@@ -3,11 +3,11 @@
 import numpy as np
 
 from builders.experiments import a_choice, a_float, an_int
-from builders.spaces import a_history, a_space, with_trial
+from builders.spaces import a_history, with_trial
 from podium_contract.parameters import Assignment
 from podium_suggestion.history import History
 from podium_suggestion.samplers.base import Exhausted, trial_rng
-from podium_suggestion.samplers.distinct import DefaultsFirst, Distinct
+from podium_suggestion.samplers.distinct import Distinct
 
 NUMBER = an_int("n", 1, 6)
 
@@ -66,21 +66,3 @@ def test_a_trial_whose_record_was_lost_is_no_configuration_tried() -> None:
     history = a_history(a_choice("only", ["one"]))
     with_trial(history, {})
     assert Distinct(history.space, Stubborn({"only": "one"})).propose(history, 2, trial_rng(0, 2)) == {"only": "one"}
-
-
-def test_defaults_come_first_where_every_active_parameter_has_one() -> None:
-    space = a_space(
-        a_choice("kind", ["plain", "rich"], default="plain"),
-        a_float("x", 0, 1, "linear", when={"kind": ["rich"]}),
-        an_int("n", 1, 9, default=5),
-    )
-    history = a_history()
-    sampler = DefaultsFirst(space, Stubborn({"kind": "rich", "x": 0.5, "n": 1}))
-    assert sampler.propose(history, 1, trial_rng(0, 1)) == {"kind": "plain", "n": 5}
-    assert sampler.propose(history, 2, trial_rng(0, 2)) == {"kind": "rich", "x": 0.5, "n": 1}
-
-
-def test_one_missing_default_leaves_the_first_trial_to_the_sampler() -> None:
-    space = a_space(a_float("x", 0, 1, "linear", default=0.5), an_int("n", 1, 9))
-    sampler = DefaultsFirst(space, Stubborn({"x": 0.1, "n": 1}))
-    assert sampler.propose(a_history(), 1, trial_rng(0, 1)) == {"x": 0.1, "n": 1}

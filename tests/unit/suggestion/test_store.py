@@ -93,6 +93,23 @@ def test_a_store_of_a_newer_podium_is_refused(file: Path) -> None:
         open_store(f"sqlite:///{file}")
 
 
+def test_a_store_of_an_older_podium_is_brought_up_to_date_with_all_it_holds(file: Path) -> None:
+    store = open_store(f"sqlite:///{file}")
+    store.save(KEY, changes(trials=[a_trial()]))
+    store.close()
+    with sqlite3.connect(file) as connection:
+        connection.execute("DROP TABLE inheritances")
+        connection.execute("UPDATE podium_schema SET version = 1")
+    connection.close()
+    for _ in range(2):
+        store = open_store(f"sqlite:///{file}")
+        snapshot = store.load(KEY)
+        assert snapshot is not None
+        assert [trial.number for trial in snapshot.trials] == [1]
+        assert snapshot.inheritance is None
+        store.close()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anything")
 def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

@@ -14,7 +14,7 @@ polish the best to its last digit, blind to other branches and basins. The last 
 a time are spent on the lowest prediction: what exploring would find could not be followed up any more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from podium_suggestion.samplers.gp.model import Fit, GaussianProcess, Hyperparam
 from podium_suggestion.samplers.gp.search import AcquisitionSearch
 from podium_suggestion.samplers.gp.targets import comparable_losses, excesses, normal_scores, scaled
 from podium_suggestion.samplers.moves import first_untried
+from podium_suggestion.samplers.prior import Mean, Prior, early, with_prior_mean
 from podium_suggestion.samplers.sobol import SobolSampler
 from podium_suggestion.space import FloatArray, Space
 
@@ -65,6 +66,8 @@ class _Data:
     """Losses, or normal scores of places in the ranking; shape (n,)."""
     by_rank: bool
     """Whether losses are scores of a ranking that has the constraints in it."""
+    mean: Mean | None = None
+    """What earlier experiments lead to expect; of the whole data alone."""
 
     def take(self, chosen: IntArray) -> "_Data":
         return _Data(self.rows[chosen], self.units[chosen], self.losses[chosen], self.by_rank)
@@ -73,8 +76,11 @@ class _Data:
 class GpSampler:
     """Models the trials once enough can be ranked; until then a Sobol sequence lays the ground."""
 
-    def __init__(self, space: Space, settings: GpSettings, seed: int, max_trials: int) -> None:
+    def __init__(
+        self, space: Space, settings: GpSettings, seed: int, max_trials: int, prior: Prior | None = None
+    ) -> None:
         self._space = space
+        self._prior = prior
         self._last_exploring = max_trials - int(settings.closing_share * max_trials)
         self._settings = settings
         self._startup = SobolSampler(space, seed)
@@ -85,9 +91,11 @@ class GpSampler:
 
     def propose(self, history: History, number: int, rng: np.random.Generator) -> Assignment:
         order = ranking(history)
-        if len(order) < self._settings.startup_trials or not len(self._embedding.matters):
+        enough = self._settings.startup_trials
+        mean = self._mean(history, order)
+        if len(order) < (enough if mean is None else early(enough)) or not len(self._embedding.matters):
             return self._startup.propose(history, number, rng)
-        data = self._data(history, order, rng)
+        data = replace(self._data(history, order, rng), mean=mean)
         pending = np.setdiff1d(np.flatnonzero(history.pending & history.configured), order)[-_MOST_PENDING:]
         # Several greedy proposals at a time would be one and the same.
         is_closing = number > self._last_exploring and not len(pending)
@@ -95,6 +103,12 @@ class GpSampler:
         landscape = self._landscape(history, data, history.units[pending], margin, is_closing=is_closing)
         candidates = self._search.best_first(landscape.score, landscape.slope, data.units[:_INCUMBENTS], rng)
         return self._space.from_unit(np.nan_to_num(first_untried(history, candidates)))
+
+    def _mean(self, history: History, order: IntArray) -> Mean | None:
+        """Return the prior mean that earlier experiments give."""
+        if self._prior is None or len(order) < early(self._settings.startup_trials):
+            return None
+        return self._prior.mean(history.units[order])
 
     def _data(self, history: History, order: IntArray, rng: np.random.Generator) -> _Data:
         """Return the ranked trials, best first, then the failed ones with the worst loss of the others."""
@@ -119,7 +133,7 @@ class GpSampler:
         early = self._early(data)
         chosen = self._hyperparameters(0, early.units, self._outputs(early.losses))
         targets = chosen.targets(self._outputs(known.losses))
-        objective = GaussianProcess(self._embedding, chosen, known.units, targets).believing(pending)
+        objective = with_prior_mean(data.mean, self._embedding, chosen, known.units, targets).believing(pending)
         bounds = [] if data.by_rank else self._bounds(history, known, early, pending)
         terms = [bound.term for bound in bounds]
         is_feasible = np.concatenate([history.violations[known.rows] == 0.0, np.ones(len(pending), dtype=np.bool_)])

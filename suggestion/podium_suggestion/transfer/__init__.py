@@ -1,0 +1,1 @@
+"""What an experiment takes from earlier ones: which, how their spaces map, where to start, and the record of it."""
