@@ -64,6 +64,18 @@ def test_a_peer_whose_process_ends_is_an_error_not_a_hang() -> None:
             peer.ask()
 
 
+def test_a_process_serves_one_setting_after_another_and_a_new_one_follows_one_that_failed() -> None:
+    def start() -> int:
+        with _peer("counting") as peer:
+            return int(peer.version.removeprefix("start "))
+
+    first = start()
+    assert start() == first + 1
+    with pytest.raises(PeerError), _peer("missing"):
+        pass
+    assert start() == 1
+
+
 def test_a_peer_in_the_simulator_is_asked_for_its_trials_and_no_more() -> None:
     with _peer("plain") as peer:
         run = Simulation(TREE, PeerTuner(TREE, peer, trials=5), workers=2).play()
