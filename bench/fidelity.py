@@ -13,7 +13,7 @@ from bench import statistics
 from bench.results import Result, Results
 from bench.search import Scores, rank_table
 from bench.simulator import Run, best_after
-from bench.tabulation import Figures, number
+from bench.tabulation import Figures, not_run, number
 from bench.tasks import Task, all_tasks
 from podium_suggestion.space import FloatArray, Space
 
@@ -131,10 +131,7 @@ def tables(found: Found) -> Iterator[Figures]:
     yield _wins(found)
     yield _workers_and_time(found)
     if found.errors:
-        table = Figures("what could not be run", ["method", "task", "why"])
-        for (task, name), error in sorted(found.errors.items()):
-            table.add(name, task, error[:160])
-        yield table
+        yield not_run(found.errors)
 
 
 def _times_to_target(found: Found) -> Figures:

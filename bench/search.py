@@ -7,7 +7,7 @@ import numpy as np
 
 from bench import statistics
 from bench.results import Result, Results
-from bench.tabulation import Figures, number
+from bench.tabulation import Figures, not_run, number
 from bench.tasks import SINGLE_OBJECTIVE, Group, all_tasks
 from podium_suggestion.space import FloatArray
 
@@ -124,7 +124,7 @@ def tables(found: Found) -> Iterator[Figures]:
         yield _feasible(found, groups["constrained"])
     yield _time(found)
     if found.errors:
-        yield _errors(found)
+        yield not_run(found.errors)
 
 
 def _regrets(found: Found, group: Group, tasks: list[str]) -> Figures:
@@ -215,11 +215,4 @@ def _time(found: Found) -> Figures:
     for name in found.methods:
         values = found.milliseconds[name]
         table.add(name, number(float(np.median(values)), 1), number(max(values), 1))
-    return table
-
-
-def _errors(found: Found) -> Figures:
-    table = Figures("what could not be run", ["method", "task", "why"])
-    for (task, name), error in sorted(found.errors.items(), key=lambda item: item[0][::-1]):
-        table.add(name, task, error[:160])
     return table

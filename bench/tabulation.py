@@ -1,6 +1,6 @@
 """Tables of figures: made once, shown in the terminal by rich and in the documentation as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.table import Table as RichTable
@@ -34,6 +34,14 @@ class Figures:
         body = ["| " + " | ".join(row) + " |" for row in self.rows]
         notes = ["", *self.notes] if self.notes else []
         return "\n".join([f"**{self.title}**", "", head, rule, *body, *notes, ""])
+
+
+def not_run(errors: Mapping[tuple[str, str], str]) -> Figures:
+    """Return a table of what could not be run and why, from errors by task and method."""
+    table = Figures("what could not be run", ["method", "task", "why"])
+    for (task, name), error in sorted(errors.items(), key=lambda item: item[0][::-1]):
+        table.add(name, task, error[:160])
+    return table
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -1,12 +1,13 @@
 """A peer in the simulator: a process in the peer's own environment, asked and told over its standard streams."""
 
+import atexit
 import json
 import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from bench.peers.environments import ROOT, PeerKind, is_installed, python_of
 from bench.peers.protocol import Setting
@@ -19,14 +20,12 @@ class PeerError(RuntimeError):
     """A peer could not answer; the message is its own."""
 
 
-class PeerProcess:
-    """A conversation with a peer. Use it as a context: the process ends with it."""
+class _Program:
+    """A running program with pipes to it, and a file of what it writes to standard error."""
 
-    def __init__(self, command: Sequence[str], setting: Setting) -> None:
-        self.seconds = 0.0
-        """Processor seconds that the peer itself took to decide; starting up is not part of it."""
+    def __init__(self, command: Sequence[str]) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the process)
+        self._errors: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the process)
         self._process = subprocess.Popen(  # noqa: S603
             list(command),
             cwd=ROOT,
@@ -36,18 +35,28 @@ class PeerProcess:
             stderr=self._errors,
             text=True,
         )
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def converse(self, question: str) -> str:
+        """Send a line and return the one that answers it; an empty one when the program has ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         try:
-            self.version = str(self._converse("start", setting=asdict(setting))["version"])
-        except PeerError:
-            self.close()
-            raise
-        self.seconds = 0.0
+            self._process.stdin.write(question + "\n")
+            self._process.stdin.flush()
+            return self._process.stdout.readline()
+        except BrokenPipeError:
+            return ""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def last_words(self) -> str:
+        """Wait for its end, and return its exit code with the last line that it wrote to standard error."""
+        code = self._process.wait()
+        self._errors.seek(0)
+        words = next((line.strip() for line in reversed(self._errors.readlines()) if line.strip()), "it said nothing")
+        return f"exit code {code}: {words}"
 
     def close(self) -> None:
         for stream in (self._process.stdin, self._process.stdout):
@@ -59,6 +68,59 @@ class PeerProcess:
             self._process.kill()
             self._process.wait()
         self._errors.close()
+
+
+class _Idle:
+    """Programs that have done a run and wait for the next: importing a peer can take longer than a run of it does."""
+
+    def __init__(self) -> None:
+        self._programs: dict[tuple[str, ...], _Program] = {}
+
+    def take(self, command: Sequence[str]) -> _Program:
+        return self._programs.pop(tuple(command), None) or _Program(command)
+
+    def leave(self, command: Sequence[str], program: _Program) -> None:
+        """Keep one program of each command; end any other."""
+        if program.is_running and tuple(command) not in self._programs:
+            self._programs[tuple(command)] = program
+        else:
+            program.close()
+
+    def close(self) -> None:
+        while self._programs:
+            self._programs.popitem()[1].close()
+
+
+_IDLE = _Idle()
+atexit.register(_IDLE.close)
+
+
+class PeerProcess:
+    """A conversation with a peer about one setting. Use it as a context: its process is free for the next when it ends."""
+
+    def __init__(self, command: Sequence[str], setting: Setting) -> None:
+        self.seconds = 0.0
+        """Processor seconds that the peer itself took to decide; starting up is not part of it."""
+        self._command = command
+        self._program = _IDLE.take(command)
+        try:
+            self.version = str(self._converse("start", setting=asdict(setting))["version"])
+        except PeerError:
+            self._program.close()
+            raise
+        self.seconds = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._program.close()
+
+    def close(self) -> None:
+        _IDLE.leave(self._command, self._program)
 
     def ask(self) -> tuple[int, Assignment] | None:
         answer = self._converse("ask")
@@ -73,26 +135,11 @@ class PeerProcess:
     def load(self, assignments: list[Assignment], losses: list[float]) -> None:
         self._converse("load", assignments=assignments, losses=losses)
 
-    def _last_words(self) -> str:
-        """Return the last line that the process wrote to standard error."""
-        self._errors.seek(0)
-        return next((line.strip() for line in reversed(self._errors.readlines()) if line.strip()), "it said nothing")
-
     def _converse(self, do: str, **more: Any) -> dict[str, Any]:
         """Ask a question and wait for its answer; raises PeerError when the peer says it cannot, or has ended."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps({"do": do, **more}) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
+        line = self._program.converse(json.dumps({"do": do, **more}))
         if not line:
-            code = self._process.wait()
-            raise PeerError(
-                f"the peer's process ended at '{do}' without an answer, exit code {code}: {self._last_words()}"
-            )
+            raise PeerError(f"the peer's process ended at '{do}' without an answer, {self._program.last_words()}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise PeerError(str(answer["error"]))

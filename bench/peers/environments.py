@@ -48,6 +48,11 @@ PEERS = {
         PeerKind("hyperopt", ("hyperopt", "setuptools<81"), ("tpe", "anneal"), knows_conditions=_CONDITIONS),
         PeerKind("nevergrad", ("nevergrad",), ("ngopt", "de", "oneplusone")),
         PeerKind("scikit-optimize", ("scikit-optimize",), ("gp", "forest")),
+        PeerKind("flaml", ("flaml[blendsearch]",), ("blend", "cfo"), knows_conditions=_CONDITIONS),
+        # Its quantile regression imports huggingface_hub, which the release does not bring.
+        PeerKind(
+            "syne-tune", ("syne-tune", "huggingface-hub"), ("kde", "bore", "cqr", "evolution", "random"), ("asha",)
+        ),
     )
 }
 

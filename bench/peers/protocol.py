@@ -172,5 +172,17 @@ def encoded(parameter: Parameter, value: Any) -> Any:
     return logit(value) if parameter.get("scale") == "logit" else value
 
 
+def decoded(parameter: Parameter, number: Any) -> Any:
+    """Return the value that a number stands for, the nearest in bounds: `encoded` turned round."""
+    low, high = parameter.get("min", 0), parameter.get("max", 0)
+    if parameter["type"] == "int" and parameter.get("scale") == "log":
+        return int(min(max(round(number), low), high))
+    values = lattice_of(parameter)
+    if values is not None:
+        return values[min(max(round(number), 0), len(values) - 1)]
+    value = 1 / (1 + math.exp(-float(number))) if parameter.get("scale") == "logit" else float(number)
+    return min(max(value, low), high)
+
+
 def logit(share: float) -> float:
     return math.log(share / (1 - share))

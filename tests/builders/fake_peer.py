@@ -4,11 +4,18 @@ from bench.peers.protocol import NotOffered, Parameters, Setting, is_active, ser
 
 
 class FakePeer:
-    """Methods: `plain`; `chatty` prints; `stopping` stops at step 2; `dying` ends its process at the second ask."""
+    """Methods: `plain`; `chatty` prints; `stopping` stops at step 2; `dying` ends its process at the second ask.
+
+    With `counting` the version says how many settings the process has been started with.
+    """
 
     version = "1.0"
+    starts = 0
 
     def __init__(self, setting: Setting) -> None:
+        FakePeer.starts += 1
+        if setting.method == "counting":
+            self.version = f"start {FakePeer.starts}"
         if setting.method == "missing":
             raise NotOffered("there is no such method")
         self._setting = setting

@@ -10,7 +10,18 @@ import numpy as np
 from hyperopt import JOB_STATE_DONE, STATUS_FAIL, STATUS_OK, Trials, anneal, hp, tpe
 from hyperopt.base import Domain
 
-from bench.peers.protocol import NotOffered, Parameter, Parameters, Setting, encoded, holds, lattice_of, logit, serve
+from bench.peers.protocol import (
+    NotOffered,
+    Parameter,
+    Parameters,
+    Setting,
+    decoded,
+    encoded,
+    holds,
+    lattice_of,
+    logit,
+    serve,
+)
 
 
 class HyperoptPeer:
@@ -75,7 +86,7 @@ class HyperoptPeer:
         for label, found in values.items():
             if found:
                 name = label.split("@")[0]
-                chosen[name] = _decoded(self._named(name), found[0])
+                chosen[name] = decoded(self._named(name), found[0])
         return chosen
 
 
@@ -114,18 +125,6 @@ def _leaf(parameter: Parameter, label: str) -> Any:
     if parameter["type"] == "float" and parameter.get("step") is None:
         return hp.uniform(label, low, high)
     return hp.quniform(label, -0.5, len(lattice_of(parameter) or []) - 0.5, 1)
-
-
-def _decoded(parameter: Parameter, value: Any) -> Any:
-    low, high = parameter.get("min", 0), parameter.get("max", 0)
-    values = lattice_of(parameter)
-    if parameter["type"] == "int" and parameter.get("scale") == "log":
-        return int(min(max(round(value), low), high))
-    if values is not None:
-        return values[int(min(max(round(value), 0), len(values) - 1))]
-    if parameter.get("scale") == "logit":
-        return 1 / (1 + math.exp(-value))
-    return min(max(value, low), high)
 
 
 if __name__ == "__main__":

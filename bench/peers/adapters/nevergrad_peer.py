@@ -12,6 +12,7 @@ from bench.peers.protocol import (
     Parameter,
     Parameters,
     Setting,
+    decoded,
     encoded,
     lattice_of,
     logit,
@@ -44,7 +45,7 @@ class NevergradPeer:
     def ask(self) -> tuple[int, Parameters]:
         candidate = self._optimizer.ask()
         self._asked.append(candidate)
-        chosen = {each["name"]: _value(each, candidate.value[each["name"]]) for each in self._setting.parameters}
+        chosen = {each["name"]: decoded(each, candidate.value[each["name"]]) for each in self._setting.parameters}
         return len(self._asked) - 1, only_active(self._setting.parameters, chosen)
 
     def report(self, trial: int, step: int, loss: float) -> str:
@@ -84,16 +85,6 @@ def _variable(parameter: Parameter) -> Any:
     if parameter["type"] == "float" and parameter.get("step") is None:
         return ng.p.Scalar(lower=low, upper=high)
     return ng.p.Scalar(lower=0, upper=len(lattice_of(parameter) or []) - 1).set_integer_casting()
-
-
-def _value(parameter: Parameter, value: Any) -> Any:
-    if parameter["type"] == "int" and parameter.get("scale") == "log":
-        return int(min(max(value, parameter["min"]), parameter["max"]))
-    values = lattice_of(parameter)
-    if values is not None:
-        return values[int(value)]
-    number = 1 / (1 + math.exp(-float(value))) if parameter.get("scale") == "logit" else float(value)
-    return min(max(number, parameter["min"]), parameter["max"])
 
 
 if __name__ == "__main__":

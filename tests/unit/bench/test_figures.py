@@ -8,7 +8,7 @@ from bench.__main__ import _fidelity_cells, _run_all, _search_cells
 from bench.methods import Method
 from bench.results import Cell, Result, Results
 from bench.simulator import Run
-from bench.tabulation import Figures, number
+from bench.tabulation import Figures, not_run, number
 from bench.tasks import all_tasks, select
 
 RANDOM, TPE = Method.parse("random"), Method.parse("tpe")
@@ -165,3 +165,10 @@ def test_a_table_reads_the_same_in_the_terminal_and_in_a_document() -> None:
 )
 def test_figures_take_few_characters(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_what_could_not_be_run_is_told_by_method_with_the_reason() -> None:
+    table = not_run({("cell-6x5", "b"): "too late", ("branin-2d", "b"): "x" * 500, ("cell-6x5", "a"): "no such method"})
+    assert [row[:2] for row in table.rows] == [["a", "cell-6x5"], ["b", "branin-2d"], ["b", "cell-6x5"]]
+    assert table.rows[0][2] == "no such method"
+    assert len(table.rows[1][2]) == 160

@@ -4,16 +4,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.peers import environments
 from bench.peers.client import PeerError, PeerProcess, PeerTuner, start_peer
 from bench.peers.environments import PEERS, ROOT, PeerKind, install, is_installed, version_of
-from bench.peers.protocol import Parameter, Setting, holds, is_active, lattice_of, only_active
+from bench.peers.protocol import Parameter, Setting, decoded, encoded, holds, is_active, lattice_of, only_active
 from bench.simulator import Simulation
 from bench.tasks import all_tasks
 from bench.tasks.task import Task
 from podium_contract.parameters import in_dependency_order
+from podium_suggestion.space import Space
 
 FAKE = Path(__file__).parents[2] / "builders" / "fake_peer.py"
 TREE = all_tasks()["jenatton-tree-9d"]
@@ -62,6 +64,18 @@ def test_a_peer_whose_process_ends_is_an_error_not_a_hang() -> None:
         peer.ask()
         with pytest.raises(PeerError, match="ended at 'ask' without an answer, exit code 3: it said nothing"):
             peer.ask()
+
+
+def test_a_process_serves_one_setting_after_another_and_a_new_one_follows_one_that_failed() -> None:
+    def start() -> int:
+        with _peer("counting") as peer:
+            return int(peer.version.removeprefix("start "))
+
+    first = start()
+    assert start() == first + 1
+    with pytest.raises(PeerError), _peer("missing"):
+        pass
+    assert start() == 1
 
 
 def test_a_peer_in_the_simulator_is_asked_for_its_trials_and_no_more() -> None:
@@ -124,6 +138,21 @@ def test_adapters_read_lattices_as_the_contract_does(task: Task) -> None:
         size = parameter.lattice_size
         expected = None if size is None else [parameter.lattice_value(index) for index in range(size)]
         assert lattice_of(parameter.to_json()) == expected
+
+
+@pytest.mark.parametrize("task", all_tasks().values(), ids=lambda task: task.name)
+def test_a_value_counted_for_a_peer_is_read_back(task: Task) -> None:
+    space, rng = Space(task.parameters), np.random.default_rng(0)
+    known = {parameter.name: parameter.to_json() for parameter in task.parameters}
+    for name, value in [item for _ in range(20) for item in space.sample(rng).items()]:
+        there_and_back = decoded(known[name], encoded(known[name], value))
+        assert there_and_back == pytest.approx(value) if isinstance(value, float) else there_and_back == value
+
+
+def test_what_a_peer_exceeds_is_brought_to_the_nearest_value_in_bounds() -> None:
+    assert decoded({"type": "int", "min": 1, "max": 9}, 8.4) == 9
+    assert decoded({"type": "int", "min": 4, "max": 64, "scale": "log"}, 3.2) == 4
+    assert decoded({"type": "float", "min": 0.0, "max": 1.0}, 1.5) == 1.0
 
 
 def test_adapters_read_conditions_as_the_contract_does() -> None:
