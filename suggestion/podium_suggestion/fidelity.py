@@ -10,7 +10,6 @@ mislead are not.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from podium_contract.lifecycle import Phase
 from podium_suggestion.history import History, IntArray
@@ -46,6 +45,8 @@ def agreement(lower: FloatArray, higher: FloatArray) -> float:
     below, above = lower[both], higher[both]
     if len(np.unique(below)) < 2 or len(np.unique(above)) < 2:
         return 1.0
+    from scipy.stats import rankdata  # noqa: PLC0415  (half a second of start-up, of every command)
+
     return float(np.corrcoef(rankdata(below), rankdata(above))[0, 1])
 
 
