@@ -122,13 +122,9 @@ def scarce_gpus() -> Iterator[None]:
     if not is_own_cluster():
         yield
         return
-    offer_gpus(GPUS)
+    own_cluster("gpus", str(GPUS))
     yield
-    offer_gpus(ALL_GPUS)
-
-
-def offer_gpus(count: int) -> None:
-    own_cluster("gpus", str(count))
+    own_cluster("gpus", str(ALL_GPUS))
 
 
 @pytest.mark.usefixtures("scarce_gpus")

@@ -51,9 +51,8 @@ class _Task:
 
     def __init__(self, space: Space, source: Source) -> None:
         self.similarity = source.similarity
-        self.columns: IntArray = np.array([space.index[name] for name in source.shared], dtype=np.int64)
-        self._space = Space([space.parameters[position] for position in self.columns])
-        self.columns = np.array([space.index[p.name] for p in self._space.parameters], dtype=np.int64)
+        self._space = Space([space.parameters[space.index[name]] for name in source.shared])
+        self.columns: IntArray = np.array([space.index[p.name] for p in self._space.parameters], dtype=np.int64)
         self._units = self._space.to_unit_many([trial.parameters for trial in source.trials])
         self._scores = np.array([trial.score for trial in source.trials])
 
@@ -70,8 +69,7 @@ class _Task:
 
     def log_ratio(self, units: FloatArray) -> FloatArray:
         """Return log(l/g) at points of the whole space, shape (n,) from (n, dimension): high where good trials lay."""
-        shared = units[:, self.columns]
-        return self._good.log_density(shared) - self._others.log_density(shared)
+        return self._log_ratio(units[:, self.columns])
 
     def draw(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Return full points whose shared coordinates are drawn where good trials lay, shape (n, dimension) for both."""
@@ -86,8 +84,7 @@ class _Task:
 
     @cached_property
     def ratio_spread(self) -> float:
-        ratios = self._good.log_density(self._units) - self._others.log_density(self._units)
-        return max(float(ratios.std()), 1e-9)
+        return max(float(self._log_ratio(self._units).std()), 1e-9)
 
     @cached_property
     def _process(self) -> GaussianProcess:
@@ -102,6 +99,9 @@ class _Task:
     def _filled(self, units: FloatArray) -> FloatArray:
         is_unconditional = np.array([not parameter.when for parameter in self._space.parameters])
         return np.where(np.isnan(units) & is_unconditional, _CENTRE, units)
+
+    def _log_ratio(self, shared: FloatArray) -> FloatArray:
+        return self._good.log_density(shared) - self._others.log_density(shared)
 
     @cached_property
     def _good(self) -> Parzen:
