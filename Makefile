@@ -61,7 +61,7 @@ unit: $(call STAMP,dev) ## Unit and property tests, in seconds
 
 .PHONY: local
 local: $(call STAMP,dev) ## Tests with real processes on this machine
-	$(BIN)/pytest tests/local
+	$(BIN)/pytest tests/local -n 3 --dist loadscope
 
 .PHONY: e2e
 e2e: $(call STAMP,dev) ## The whole on a real cluster: KUBECONFIG's, kind's, or one of plain processes
