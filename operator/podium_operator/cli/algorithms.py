@@ -27,7 +27,7 @@ def command(
     console = Console(highlight=False)
     for kind, title in (("search", "search: what to try"), ("scheduler", "scheduler: how much to spend on it")):
         console.print(f"\n[bold]{title}[/bold]")
-        common = _common_fields(catalogue[kind])
+        common = common_fields(catalogue[kind])
         if common:
             console.print(Padding(Text.assemble("\n", ("any of them", "bold green")), (0, 0, 0, 2)))
             console.print(Group(*(line for field in common for line in _field_lines(field))))
@@ -53,7 +53,7 @@ def describe(model: type[Model]) -> dict[str, Any]:
     return {"algorithm": algorithm_name(model), "meaning": " ".join((model.__doc__ or "").split()), "fields": fields}
 
 
-def _common_fields(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def common_fields(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the fields that all algorithms have in the same form."""
     first, *others = (entry["fields"] for entry in entries)
     return [field for field in first if all(field in fields for fields in others)]
