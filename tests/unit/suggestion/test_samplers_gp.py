@@ -180,6 +180,26 @@ def test_fitting_finds_what_matters() -> None:
     assert fitted.noise < 1e-3
 
 
+@pytest.mark.option("gp.inputWarping")
+def test_warping_learns_where_in_its_range_each_parameter_moves_the_loss_faster() -> None:
+    """Of x at the upper end, of y at the lower one: the shapes of a power's warp are its exponent and 1."""
+    history = a_history(a_float("x", 0.0, 1.0, "linear"), a_float("y", 0.0, 1.0, "linear"))
+    for x, y in points(40, space=history.space):
+        with_trial(history, {"x": x, "y": y}, float(np.sin(6.0 * x**4) + np.sin(6.0 * y**0.3)))
+
+    def warp_of(settings: GpSettings) -> Warp | None:
+        sampler = GpSampler(history.space, settings, seed=0, max_trials=100)
+        sampler.propose(history, 41, trial_rng(0, 41))
+        ((_, fitted),) = sampler._fitted.values()
+        return fitted.warp
+
+    learnt = warp_of(GpSettings(input_warping=True))
+    assert warp_of(GpSettings()) is None
+    assert learnt is not None
+    assert learnt.a[0] / learnt.b[0] > 2.5
+    assert learnt.a[1] / learnt.b[1] < 0.6
+
+
 def test_fitting_tells_sums_from_interactions() -> None:
     space = a_space(*[a_float(f"x{index}", 0.0, 1.0, "linear") for index in range(4)])
     embedding, units = Embedding(space), points(60, space=space)
@@ -444,6 +464,16 @@ def test_acquisitions_change_with_mean_and_deviation_as_they_say(name: str, mean
     promise = acquisition(at[:1], at[1:])
     numeric = finite_differences(lambda pair: acquisition(pair[:1], pair[1:]).value[0], at)
     np.testing.assert_allclose([promise.by_mean[0], promise.by_deviation[0]], numeric, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.option("gp.acquisition")
+@pytest.mark.parametrize(("name", "preferred"), [("pi", 0), ("ei", 1), ("log-ei", 1), ("ucb", 2)])
+def test_each_acquisition_prefers_what_it_is_for(name: Any, preferred: int) -> None:
+    """Sure of a little, likely to gain much, and hardly likely to gain very much, over the best of 0.4."""
+    sampler = GpSampler(SPACE, GpSettings(acquisition=name), seed=0, max_trials=100)
+    acquisition = sampler._acquisition(0.4, is_bounded=False)
+    means, deviations = np.array([0.34, 0.3, 1.4]), np.array([0.005, 0.3, 1.2])
+    assert np.argmax(acquisition(means, deviations).value) == preferred
 
 
 def test_the_probability_of_improvement_is_the_normal_distributions() -> None:
