@@ -403,6 +403,18 @@ class TestGp(SamplerConformance):
         assert front.min() < 0.35
         assert front.max() > 0.65
 
+    def test_a_stated_reference_keeps_the_search_to_what_is_better(self) -> None:
+        def metrics(a: Assignment) -> dict[str, float]:
+            return {"a": (a["x"] - 0.2) ** 2 + (a["y"] - 0.5) ** 2, "b": -((a["x"] - 0.8) ** 2) - (a["y"] - 0.5) ** 2}
+
+        a = {"metric": "a", "goal": "minimize"}
+        near = []  # reference 0.1: within 0.32 of a's optimum, at x = 0.2
+        for reference in ({}, {"reference": 0.1}):
+            history = self.constrained(26, metrics, objectives=[a | reference, {"metric": "b", "goal": "maximize"}])
+            near.append((history.loss[10:, 0] < 0.1).mean())
+        assert near[0] < 0.75
+        assert near[1] > 0.9
+
     def test_golden_trace(self) -> None:
         _, proposed = self.run(self.a_spec(PLANE, seed=7), 13, bowl)
         traced = [(a["x"], a["y"]) for a in proposed[-3:]]
