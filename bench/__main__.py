@@ -93,7 +93,7 @@ def _arguments() -> argparse.ArgumentParser:
     asking.add_argument("--methods", nargs="+", default=["tpe", "optuna:tpe"])
     asking.add_argument("--trials", type=int, nargs="+", default=[50, 200, 1_000], help="finished ones")
     asking.add_argument("--space", choices=sorted(latency.SPACES), default="mixed")
-    asking.add_argument("--repeats", type=int, default=30)
+    asking.add_argument("--repeats", type=int, default=10, help="cycles of telling and asking")
     asking.add_argument("--cap", type=float, default=60.0, help="seconds after which a method is not asked again")
 
     report = commands.add_parser("report", parents=[shared], help="tables and charts of all that is kept")

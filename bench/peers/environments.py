@@ -44,7 +44,7 @@ PEERS = {
         ),
         # The same release with torch, which its Gaussian process needs and which is large.
         PeerKind("optuna-gp", ("optuna", "scipy", "torch"), ("gp",), ("median", "hyperband"), _CONDITIONS, "optuna"),
-        PeerKind("smac", ("smac",), ("forest", "gp"), knows_conditions=_CONDITIONS),
+        PeerKind("smac", ("smac",), ("forest", "forest-anew", "gp"), knows_conditions=_CONDITIONS),
         PeerKind("hyperopt", ("hyperopt", "setuptools<81"), ("tpe", "anneal"), knows_conditions=_CONDITIONS),
         PeerKind("nevergrad", ("nevergrad",), ("ngopt", "de", "oneplusone")),
         PeerKind("scikit-optimize", ("scikit-optimize",), ("gp", "forest")),

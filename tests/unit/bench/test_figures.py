@@ -10,6 +10,7 @@ from bench.results import Cell, Result, Results
 from bench.simulator import Run
 from bench.tabulation import Figures, not_run, number
 from bench.tasks import all_tasks, select
+from podium_contract.parameters import Assignment
 
 RANDOM, TPE = Method.parse("random"), Method.parse("tpe")
 
@@ -147,9 +148,52 @@ def test_latency_is_measured_in_turns_and_kept_by_method(tmp_path: Path) -> None
     assert [row[0] for row in table.rows] == ["random", "tpe"]
 
 
+@pytest.mark.parametrize(
+    "name", ["auto", "gp", "forest", "tpe", "cmaes", "evolution", "evolution(variant=differential)", "frugal", "sobol"]
+)
+def test_every_sampler_goes_through_the_same_cycles(name: str) -> None:
+    (timing,) = latency.measure([Method.parse(name)], "floats", trials=25, repeats=2, cap=5.0)
+    assert (len(timing.milliseconds), timing.error) == (2, "")
+
+
+def test_a_new_result_is_told_before_each_ask_and_both_are_paid_for() -> None:
+    class Scripted:
+        """Asking takes two seconds, telling one."""
+
+        seconds = 10.0
+
+        def __init__(self) -> None:
+            self.calls: list[str] = []
+
+        def ask(self) -> Assignment:
+            self.seconds += 2.0
+            self.calls.append("ask")
+            return {f"x{index}": 10 ** (-5 + 5 * 0.3) for index in range(9)} | {"x9": 10 ** (-5 + 5 * 0.8)}
+
+        def tell(self, loss: float) -> None:
+            self.seconds += 1.0
+            self.calls.append(f"tell {loss:.2f}")
+
+    tuner = Scripted()
+    cycles = latency.timed_cycles(tuner, latency.latency_task("floats", trials=5))
+    assert [next(cycles) for _ in range(2)] == [3.0, 3.0]
+    assert tuner.calls == ["ask", "tell 0.25", "ask", "tell 0.25", "ask"]
+
+
 def test_a_method_that_has_used_its_time_is_not_asked_again() -> None:
     (timing,) = latency.measure([TPE], "floats", trials=20, repeats=50, cap=1e-9)
     assert len(timing.milliseconds) == 1
+
+
+def test_a_method_that_has_nothing_more_to_propose_says_why() -> None:
+    grid, unknown = Method.parse("grid(pointsPerParameter=2)"), Method.parse("tpee")
+    timings = latency.measure([grid, unknown], "floats", trials=1, repeats=2**10 + 1, cap=60.0)
+    assert [len(timing.milliseconds) for timing in timings] == [2**10 - 1, 0]  # the first ask belongs to no cycle
+    assert "have all been tried" in timings[0].error
+    assert "tpee" in timings[1].error
+    (table,) = latency.tables({"floats": timings})
+    assert table.rows[1] == ["tpee", "-"]
+    assert len(table.notes) == 2
 
 
 def test_a_table_reads_the_same_in_the_terminal_and_in_a_document() -> None:
