@@ -11,7 +11,7 @@ import numpy as np
 
 from bench import statistics
 from bench.results import Result, Results
-from bench.search import Scores, rank_table
+from bench.search import Scores, rank_cells
 from bench.simulator import Run, best_after
 from bench.tabulation import Figures, not_run, number
 from bench.tasks import Task, all_tasks
@@ -85,12 +85,19 @@ class Found:
     def workers(self) -> list[int]:
         return sorted({workers for _, workers in self.runs})
 
+    @property
+    def cells(self) -> list[tuple[str, int]]:
+        """Every task with every number of workers that there are runs of, by workers."""
+        return sorted(self.runs, key=lambda cell: (cell[1], cell[0]))
+
     def scores(self, workers: int) -> Scores | None:
         """Return final regrets over the tasks run with so many workers, and those at half of the time."""
         cells = {task: runs for (task, count), runs in self.runs.items() if count == workers}
         methods = [name for name in self.methods if all(name in by_method for by_method in cells.values())]
+        if not methods:
+            return None
         common = set.intersection(*(set(by_method[name]) for by_method in cells.values() for name in methods))
-        if not methods or not common:
+        if not common:
             return None
         both = np.array(
             [
@@ -98,7 +105,7 @@ class Found:
                 for task, by_method in cells.items()
             ]
         )
-        return Scores(list(cells), methods, len(common), both[..., 0], both[..., 1])
+        return Scores(list(cells), methods, sorted(common), both[..., 0], both[..., 1])
 
     def traces(self, task: str, workers: int, points: int = 60) -> tuple[FloatArray, dict[str, FloatArray]]:
         """Return shares of the time, shape (points,), and each method's median regret at them."""
@@ -122,62 +129,75 @@ def _regrets_at(task_name: str, run: Run, shares: FloatArray | tuple[float, ...]
 # --- what is shown --------------------------------------------------------------------------------------------
 
 
-def tables(found: Found) -> Iterator[Figures]:
-    for workers in found.workers:
-        scores = found.scores(workers)
-        if scores is not None:
-            yield rank_table(f"multi-fidelity, {workers} workers: mean rank ({len(scores.tasks)} tasks)", scores)
-    yield _times_to_target(found)
-    yield _wins(found)
-    yield _workers_and_time(found)
+def tables(found: Found, what: str = "multi-fidelity") -> Iterator[Figures]:
+    yield _ranks(found, what)
+    yield _wins(found, what)
+    yield _times_to_target(found, what)
+    yield _workers_and_time(found, what)
     if found.errors:
         yield not_run(found.errors)
 
 
-def _times_to_target(found: Found) -> Figures:
-    cells = sorted(found.runs, key=lambda cell: (cell[1], cell[0]))
+def _ranks(found: Found, what: str) -> Figures:
+    """Return mean ranks at the end of the time by number of workers, each with what 95 % of bootstrap draws hold."""
+    by_workers = {workers: found.scores(workers) for workers in found.workers}
+    columns = {
+        f"{workers} workers ({len(scores.tasks)} tasks, {len(scores.seeds)} seeds)": rank_cells(scores)
+        for workers, scores in by_workers.items()
+        if scores is not None
+    }
+    table = Figures(f"{what}: mean rank at the end of the time (1 is best)", ["method", *columns])
+    for name in found.methods:
+        table.add(name, *(cells.get(name, "-") for cells in columns.values()))
+    return table
+
+
+def _times_to_target(found: Found, what: str) -> Figures:
     table = Figures(
-        "worker-seconds to random search's final level, as a share of what it took (median of seeds)",
-        ["method", *(f"{task}, {workers}" for task, workers in cells)],
+        f"{what}: worker-seconds to random search's final level, as a share of what it took (median of seeds)",
+        ["method", *(f"{task}, {workers}" for task, workers in found.cells)],
     )
     for name in found.methods:
-        table.add(name, *(_time_to_target(found.runs[cell], name) for cell in cells))
+        shares = [share_of_time(found.runs[cell], name) for cell in found.cells]
+        table.add(name, *map(number, shares))
     table.notes.append("the level is the median over seeds of what random search with full training had at the end")
     return table
 
 
-def _time_to_target(by_method: dict[str, dict[int, Run]], name: str) -> str:
+def share_of_time(by_method: dict[str, dict[int, Run]], name: str) -> float:
+    """Return the worker-seconds that a method took to random search's final level, as a share of what that took.
+
+    Medians of the seeds; infinite where the level was never reached, NaN where there are no runs of both.
+    """
     if name not in by_method or BASELINE not in by_method:
-        return "-"
+        return float("nan")
     baseline = by_method[BASELINE].values()
     target = float(np.median([run.incumbents[-1][2] if run.incumbents else np.inf for run in baseline]))
     whole = float(np.median([run.busy for run in baseline]))
     spent = [
         next((busy for _, busy, loss in run.incumbents if loss <= target), np.inf) for run in by_method[name].values()
     ]
-    return number(float(np.median(spent)) / whole)
+    return float(np.median(spent)) / whole
 
 
-def _wins(found: Found) -> Figures:
+def _wins(found: Found, what: str) -> Figures:
     table = Figures(
-        "share of paired seeds better than random search with full training",
-        ["method", *(f"{workers} workers" for workers in found.workers), "least of all cells"],
+        f"{what}: share of paired seeds better than random search with full training",
+        ["method", *(f"{task}, {workers}" for task, workers in found.cells), "least"],
     )
     for name in found.methods:
-        if name == BASELINE:
-            continue
-        shares = {cell: _win_share(cell, runs, name) for cell, runs in found.runs.items() if name in runs}
-        by_workers = [
-            np.mean([share for (_, count), share in shares.items() if count == workers]) if shares else np.nan
-            for workers in found.workers
-        ]
-        if shares:
-            table.add(name, *(number(float(share), 2) for share in by_workers), number(min(shares.values()), 2))
+        shares = [win_share(cell, found.runs[cell], name) for cell in found.cells]
+        if name != BASELINE and not np.isnan(shares).all():
+            table.add(name, *(number(share, 2) for share in [*shares, float(np.nanmin(shares))]))
     return table
 
 
-def _win_share(cell: tuple[str, int], by_method: dict[str, dict[int, Run]], name: str) -> float:
-    seeds = sorted(set(by_method[name]) & set(by_method.get(BASELINE, {})))
+def win_share(cell: tuple[str, int], by_method: dict[str, dict[int, Run]], name: str) -> float:
+    """Return the share of the seeds shared with random search in which a method ends better; ties count half.
+
+    NaN where there are none.
+    """
+    seeds = sorted(set(by_method.get(name, {})) & set(by_method.get(BASELINE, {})))
     if not seeds:
         return float("nan")
     final = [
@@ -186,9 +206,9 @@ def _win_share(cell: tuple[str, int], by_method: dict[str, dict[int, Run]], name
     return float(statistics.wins(final[0][np.newaxis, :, np.newaxis], final[1][np.newaxis])[0, 0])
 
 
-def _workers_and_time(found: Found) -> Figures:
+def _workers_and_time(found: Found, what: str) -> Figures:
     table = Figures(
-        "busy share of the workers (least of the runs), and processor milliseconds of decision per trial (median)",
+        f"{what}: busy share of the workers (least of the runs), and processor milliseconds of decision per trial (median)",
         ["method", *(f"busy, {w}" for w in found.workers), *(f"ms, {w}" for w in found.workers)],
     )
     for name in found.methods:

@@ -215,13 +215,14 @@ def keep(folder: Path, space: str, timings: list[Timing]) -> None:
         path.write_text(json.dumps(known))
 
 
-def load(folder: Path) -> dict[str, list[Timing]]:
-    """Return what is kept, by space."""
+def load(folder: Path, only: Sequence[str] | None = None) -> dict[str, list[Timing]]:
+    """Return what is kept, by space; `only` names the methods that are wanted."""
     found: dict[str, list[Timing]] = {}
     for path in sorted((folder / "latency").glob("*.json")):
         space, trials = path.stem.rsplit("-", 1)
         for method, values in json.loads(path.read_text()).items():
-            found.setdefault(space, []).append(Timing(method, int(trials), values["milliseconds"], values["error"]))
+            if only is None or method in only:
+                found.setdefault(space, []).append(Timing(method, int(trials), values["milliseconds"], values["error"]))
     return found
 
 

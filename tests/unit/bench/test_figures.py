@@ -85,7 +85,7 @@ def test_what_cannot_be_run_is_kept_with_its_reason(tmp_path: Path) -> None:
     (result,) = results.all("search")
     assert result.run is None
     assert "tpee" in result.error
-    assert "tpee" in "".join(map(str, [table.rows for table in search.tables(search.Found(results, 1))]))
+    assert "tpee" in "".join(map(str, [table.rows for table in search.further_tables(search.Found(results, 1))]))
 
 
 def test_no_run_begins_after_the_minutes_are_up(tmp_path: Path) -> None:
@@ -112,11 +112,17 @@ def test_the_search_suite_ranks_methods_at_half_and_full_budget(tmp_path: Path) 
     assert list(found.groups()) == ["continuous", "multi-objective", "constrained"]
     scores = found.scores(["branin-2d"])
     assert scores is not None
-    assert (scores.methods, scores.seeds) == (["random", "tpe"], 1)
+    assert (scores.methods, scores.seeds) == (["random", "tpe"], [0])
     assert np.array_equal(scores.half, scores.full)
-    titles = {table.title: table for table in search.tables(found)}
-    ranked = titles["mean rank, constrained (1 tasks)"]
-    assert [row[:2] for row in ranked.rows] == [["tpe", "1.00 (1.00-1.00)"], ["random", "2.00 (2.00-2.00)"]]
+    ranked, regrets, *others = search.tables(found)
+    assert ranked.title == "mean rank of 2 methods (1 is best) at half / full budget, 1 seed"
+    assert ranked.columns == ["method", "all (1)", "continuous (1)", "mean regret"]
+    assert [row[:3] for row in ranked.rows] == [
+        ["tpe", "1.00 / 1.00 (1.00-1.00)", "1.00 / 1.00"],
+        ["random", "2.00 / 2.00 (2.00-2.00)", "2.00 / 2.00"],
+    ]
+    assert [cell.startswith("**") for cell in regrets.rows[0]] == [False, False, True]
+    assert others[0].columns == ["method", "all (2)", "multi-objective (1)", "constrained (1)", "mean regret"]
     assert search.Found(results, workers=1, only=["tpe"]).methods == ["tpe"]
 
 
@@ -133,8 +139,9 @@ def test_the_fidelity_suite_runs_every_method_for_the_same_time(tmp_path: Path) 
     assert {run.elapsed for run in runs} == {fidelity.terms(task, 8).limit}
     assert all(run.busy_share > 0.99 for run in runs)
     assert runs[1].trials > 2 * runs[0].trials
-    titles = [table.title for table in fidelity.tables(found)]
-    assert titles[0] == "multi-fidelity, 8 workers: mean rank (1 tasks)"
+    ranked = next(fidelity.tables(found))
+    assert ranked.title == "multi-fidelity: mean rank at the end of the time (1 is best)"
+    assert ranked.columns == ["method", "8 workers (1 tasks, 1 seeds)"]
     _, traces = found.traces(task.name, 8)
     assert all(np.all(np.diff(regrets) <= 0) for regrets in traces.values())
 
