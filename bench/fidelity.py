@@ -4,7 +4,7 @@ A cell is a task with a number of workers. Every method gets the same virtual ti
 that any report has shown. Random search with full training is what everything is measured against.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,9 @@ _FULL_TRAININGS = {1: 24, 8: 48, 64: 96}
 """Worker-time of a cell, in full trainings of mean length."""
 _TRIALS_PER_TRAINING = 12
 """More trials than this per full training's time no scheduler here starts."""
+
+Cell = tuple[str, int]
+"""A task, and how many workers train."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ class Found:
     def __init__(self, results: Results, only: Sequence[str] | None = None, suite: str = SUITE) -> None:
         """`only` names the methods that are wanted; all that have results by default."""
         self.errors: dict[tuple[str, str], str] = {}
-        self.runs: dict[tuple[str, int], dict[str, dict[int, Run]]] = {}
-        """By cell (task, workers), method and seed."""
+        self.runs: dict[Cell, dict[str, dict[int, Run]]] = {}
+        """By cell, method and seed."""
         for result in results.all(suite):
             if only is None or result.cell.method in only:
                 self._add(result)
@@ -86,9 +89,13 @@ class Found:
         return sorted({workers for _, workers in self.runs})
 
     @property
-    def cells(self) -> list[tuple[str, int]]:
-        """Every task with every number of workers that there are runs of, by workers."""
-        return sorted(self.runs, key=lambda cell: (cell[1], cell[0]))
+    def cells(self) -> list[Cell]:
+        """Every task with every number of workers that there are runs of."""
+        return sorted(self.runs)
+
+    @property
+    def tasks(self) -> list[str]:
+        return sorted({task for task, _ in self.runs})
 
     def scores(self, workers: int) -> Scores | None:
         """Return final regrets over the tasks run with so many workers, and those at half of the time."""
@@ -155,49 +162,74 @@ def _ranks(found: Found, what: str) -> Figures:
 def _times_to_target(found: Found, what: str) -> Figures:
     table = Figures(
         f"{what}: worker-seconds to random search's final level, as a share of what it took (median of seeds)",
-        ["method", *(f"{task}, {workers}" for task, workers in found.cells)],
+        ["method", *_task_columns(found)],
     )
     for name in found.methods:
-        shares = [share_of_time(found.runs[cell], name) for cell in found.cells]
-        table.add(name, *map(number, shares))
-    table.notes.append("the level is the median over seeds of what random search with full training had at the end")
+        table.add(name, *_by_task(found, {cell: share_of_time(found.runs[cell], name) for cell in found.cells}))
+    table.notes.append(
+        "the level is the median, over the seeds shared with it, of what random search with full training had at the end"
+    )
     return table
 
 
 def share_of_time(by_method: dict[str, dict[int, Run]], name: str) -> float:
     """Return the worker-seconds that a method took to random search's final level, as a share of what that took.
 
-    Medians of the seeds; infinite where the level was never reached, NaN where there are no runs of both.
+    Medians of the seeds that both have; infinite where the level was never reached, NaN where there are no such seeds.
     """
-    if name not in by_method or BASELINE not in by_method:
+    seeds = _shared_seeds(by_method, name)
+    if not seeds:
         return float("nan")
-    baseline = by_method[BASELINE].values()
+    baseline = [by_method[BASELINE][seed] for seed in seeds]
     target = float(np.median([run.incumbents[-1][2] if run.incumbents else np.inf for run in baseline]))
     whole = float(np.median([run.busy for run in baseline]))
-    spent = [
-        next((busy for _, busy, loss in run.incumbents if loss <= target), np.inf) for run in by_method[name].values()
-    ]
+    incumbents = [by_method[name][seed].incumbents for seed in seeds]
+    spent = [next((busy for _, busy, loss in each if loss <= target), np.inf) for each in incumbents]
     return float(np.median(spent)) / whole
+
+
+def _shared_seeds(by_method: dict[str, dict[int, Run]], name: str) -> list[int]:
+    """Return the seeds that a method shares with random search."""
+    return sorted(set(by_method.get(name, {})) & set(by_method.get(BASELINE, {})))
 
 
 def _wins(found: Found, what: str) -> Figures:
     table = Figures(
         f"{what}: share of paired seeds better than random search with full training",
-        ["method", *(f"{task}, {workers}" for task, workers in found.cells), "least"],
+        ["method", *_task_columns(found), "least"],
     )
     for name in found.methods:
-        shares = [win_share(cell, found.runs[cell], name) for cell in found.cells]
-        if name != BASELINE and not np.isnan(shares).all():
-            table.add(name, *(number(share, 2) for share in [*shares, float(np.nanmin(shares))]))
+        shares = win_shares(found, name)
+        known = [share for share in shares.values() if not np.isnan(share)]
+        if name != BASELINE and known:
+            table.add(name, *_by_task(found, shares, digits=2), number(min(known), 2))
     return table
 
 
-def win_share(cell: tuple[str, int], by_method: dict[str, dict[int, Run]], name: str) -> float:
+def _task_columns(found: Found) -> list[str]:
+    """Return the heads of columns that hold a figure for each number of workers."""
+    return [f"{task}, {' / '.join(map(str, found.workers))}" for task in found.tasks]
+
+
+def _by_task(found: Found, values: Mapping[Cell, float], digits: int = 3) -> list[str]:
+    nothing = float("nan")
+    return [
+        " / ".join(number(values.get((task, workers), nothing), digits) for workers in found.workers)
+        for task in found.tasks
+    ]
+
+
+def win_shares(found: Found, name: str) -> dict[Cell, float]:
+    """Return by cell the share of the seeds shared with random search in which a method ends better; NaN without any."""
+    return {cell: win_share(cell, runs, name) for cell, runs in found.runs.items()}
+
+
+def win_share(cell: Cell, by_method: dict[str, dict[int, Run]], name: str) -> float:
     """Return the share of the seeds shared with random search in which a method ends better; ties count half.
 
     NaN where there are none.
     """
-    seeds = sorted(set(by_method.get(name, {})) & set(by_method.get(BASELINE, {})))
+    seeds = _shared_seeds(by_method, name)
     if not seeds:
         return float("nan")
     final = [

@@ -1,8 +1,8 @@
-"""All that the benchmark's kept results say, in one go: the tables of docs/benchmarks.md."""
+"""All that the benchmark's kept results say, in one go: what was aimed at, and the tables of docs/benchmarks.md."""
 
 from collections.abc import Iterator, Sequence
 
-from bench import fidelity, latency, search
+from bench import aims, fidelity, latency, search
 from bench.results import Results
 from bench.tabulation import Figures
 
@@ -14,17 +14,20 @@ _BESIDE_DEAR = ("auto", "tpe")
 def tables(results: Results, workers: int, only: Sequence[str] | None = None) -> Iterator[Figures]:
     """Yield every table that there are results for; `workers` are those of the search suite, `only` names methods."""
     found = search.Found(results, workers, only)
+    curves, population = (fidelity.Found(results, only, suite) for suite in (fidelity.SUITE, fidelity.POPULATION_SUITE))
+    timings = latency.load(results.folder, only)
+    cheap, dear = by_cost(found.methods)
+    yield aims.table(found, cheap, curves, population, timings)
     if found.regrets:
-        cheap, dear = by_cost(found.methods)
         yield from search.tables(found, cheap)
         for name in dear:
             yield from search.tables(found, [*_BESIDE_DEAR, name], tasks_of=name)
         yield from search.further_tables(found)
-    for suite, what in ((fidelity.SUITE, "multi-fidelity"), (fidelity.POPULATION_SUITE, "population")):
-        curves = fidelity.Found(results, only, suite)
-        if curves.runs:
-            yield from fidelity.tables(curves, what)
-    yield from latency.tables(latency.load(results.folder, only))
+    if curves.runs:
+        yield from fidelity.tables(curves)
+    if population.runs:
+        yield from fidelity.tables(population, "population")
+    yield from latency.tables(timings)
 
 
 def by_cost(methods: Sequence[str]) -> tuple[list[str], list[str]]:
