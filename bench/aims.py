@@ -3,7 +3,7 @@
 An aim of which there are no results says so, and a figure is never a guess: seeds and cells are told with it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -28,15 +28,14 @@ Line = tuple[str, str]
 
 def table(
     found: search.Found,
-    cheap: Sequence[str],
     curves: fidelity.Found,
     population: fidelity.Found,
     timings: dict[str, list[latency.Timing]],
 ) -> Figures:
-    """Return a line for each aim; `cheap` are the methods of the search suite that are compared all at once."""
+    """Return a line for each aim; the methods of `found` are compared all at once."""
     figures = Figures("what was aimed at", ["aim", "holds?"])
     groups = {group: tasks for group, tasks in found.groups().items() if group in SINGLE_OBJECTIVE}
-    scores = found.scores([task for tasks in groups.values() for task in tasks], cheap)
+    scores = found.scores([task for tasks in groups.values() for task in tasks])
     lines = [
         *_ranks(scores, groups),
         _never_worse(found),
@@ -106,7 +105,9 @@ def _feasible(found: search.Found, rival: str = "optuna:tpe") -> Line:
     }
     if not pairs:
         return aim, "no results"
-    told = ", ".join(f"{task} {number(own, 0)} against {number(other, 0)}" for task, (own, other) in pairs.items())
+    told = ", ".join(
+        f"{task} {search.evaluations(own)} against {search.evaluations(other)}" for task, (own, other) in pairs.items()
+    )
     return aim, f"{_verdict(all(own <= other for own, other in pairs.values()))}: {told}"
 
 

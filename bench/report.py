@@ -17,11 +17,11 @@ def tables(results: Results, workers: int, only: Sequence[str] | None = None) ->
     curves, population = (fidelity.Found(results, only, suite) for suite in (fidelity.SUITE, fidelity.POPULATION_SUITE))
     timings = latency.load(results.folder, only)
     cheap, dear = by_cost(found.methods)
-    yield aims.table(found, cheap, curves, population, timings)
+    yield aims.table(found.among(cheap), curves, population, timings)
     if found.regrets:
-        yield from search.tables(found, cheap)
+        yield from search.tables(found.among(cheap))
         for name in dear:
-            yield from search.tables(found, [*_BESIDE_DEAR, name], tasks_of=name)
+            yield from search.tables(found.among([*_BESIDE_DEAR, name], tasks_of=name))
         yield from search.further_tables(found)
     if curves.runs:
         yield from fidelity.tables(curves)

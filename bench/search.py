@@ -1,6 +1,7 @@
 """Search quality in full evaluations: how good the best configuration is at half and at full budget."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -74,11 +75,22 @@ class Found:
                 groups.setdefault(task.group, []).append(task.name)
         return groups
 
-    def scores(self, tasks: Sequence[str], among: Sequence[str] | None = None) -> Scores | None:
-        """Return the regrets of every method (or of `among`) that was run on all tasks, on the seeds common to them."""
+    def among(self, methods: Sequence[str], tasks_of: str = "") -> Self:
+        """Return the results of some methods alone; with `tasks_of` on that method's tasks alone."""
+        chosen = copy(self)
+        chosen.regrets = {
+            task: by_method
+            for task, runs in self.regrets.items()
+            if (by_method := {name: runs[name] for name in methods if name in runs})
+            and (not tasks_of or tasks_of in by_method)
+        }
+        chosen.milliseconds = {name: self.milliseconds[name] for name in methods if name in self.milliseconds}
+        return chosen
+
+    def scores(self, tasks: Sequence[str]) -> Scores | None:
+        """Return the regrets of every method that was run on all of the tasks, on the seeds common to them."""
         runs = [self.regrets[task] for task in tasks]
-        wanted = self.methods if among is None else [name for name in self.methods if name in among]
-        methods = [name for name in wanted if all(name in by_method for by_method in runs)]
+        methods = [name for name in self.methods if all(name in by_method for by_method in runs)]
         if not methods or not tasks:
             return None
         common = set.intersection(*(set(by_method[name]) for by_method in runs for name in methods))
@@ -117,19 +129,11 @@ def _to_length(regrets: FloatArray, length: int) -> FloatArray:
 # --- what is shown --------------------------------------------------------------------------------------------
 
 
-def tables(found: Found, among: Sequence[str] | None = None, tasks_of: str = "") -> Iterator[Figures]:
-    """Yield what compares methods on the seeds that all of them have: first one objective, then several or constraints.
-
-    `among` names the methods, and `tasks_of` one whose tasks are those that count; by default it is all that have results.
-    """
+def tables(found: Found) -> Iterator[Figures]:
+    """Yield what compares methods on the seeds that all of them have: first one objective, then several or constraints."""
     for family in (SINGLE_OBJECTIVE, _OTHERS):
-        groups = {
-            group: chosen
-            for group, tasks in found.groups().items()
-            if group in family
-            and (chosen := [task for task in tasks if not tasks_of or tasks_of in found.regrets[task]])
-        }
-        scores = found.scores([task for tasks in groups.values() for task in tasks], among)
+        groups = {group: tasks for group, tasks in found.groups().items() if group in family}
+        scores = found.scores([task for tasks in groups.values() for task in tasks])
         if scores is None:
             continue
         yield _ranks(scores, groups)
@@ -253,8 +257,13 @@ def _feasible(found: Found, tasks: list[str], scores: Scores) -> Figures:
     )
     for name in scores.methods:
         firsts = [[first_feasible(found.excess[task][name][seed]) for seed in scores.seeds] for task in tasks]
-        table.add(name, *(f"{median:g}" if np.isfinite(median := np.median(each)) else "never" for each in firsts))
+        table.add(name, *(evaluations(float(np.median(each))) for each in firsts))
     return table
+
+
+def evaluations(count: float) -> str:
+    """Return a count, or the median of some: `9`, `9.5`, `never` for infinity."""
+    return f"{count:g}" if np.isfinite(count) else "never"
 
 
 def _time(found: Found) -> Figures:

@@ -95,6 +95,11 @@ def test_evaluations_until_feasible_are_a_median_over_seeds(tmp_path: Path) -> N
     assert rows == {"auto": ["2"], "tpe": ["4"]}
 
 
+@pytest.mark.parametrize(("count", "text"), [(9.0, "9"), (9.5, "9.5"), (float("inf"), "never")])
+def test_a_median_of_counts_is_not_rounded(count: float, text: str) -> None:
+    assert search.evaluations(count) == text
+
+
 def test_time_to_randoms_level_is_a_share_of_the_worker_seconds_that_it_took(tmp_path: Path) -> None:
     results = Results(tmp_path)
     level = all_tasks()["network-cancer"].optimum * 2
