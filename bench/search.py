@@ -251,6 +251,11 @@ def first_feasible(excess: FloatArray) -> float:
     return float(np.argmax(excess <= 0) + 1) if (excess <= 0).any() else float("inf")
 
 
+def reached(regrets: FloatArray, level: float) -> float:
+    """Return how many evaluations it took to a level; infinite when none came to it. Regrets have the shape (n,)."""
+    return first_feasible(regrets - level)
+
+
 def _feasible(found: Found, tasks: list[str], scores: Scores) -> Figures:
     table = Figures(
         f"evaluations until the first feasible configuration (median of {_seeds(scores)})", ["method", *tasks]

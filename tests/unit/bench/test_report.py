@@ -175,9 +175,12 @@ def test_aims_of_constraints_compare_medians_of_shared_seeds(tmp_path: Path) -> 
     results = Results(tmp_path)
     _keep_search(results, "gramacy-2d", "auto", [0.1], excess=[1.0, 1.0])
     _keep_search(results, "gramacy-2d", "optuna:tpe", [0.1, 0.1], excess=[1.0])
-    assert _aims(results)["auto feasible no later than optuna:tpe (median of shared seeds)"] == (
-        "no: gramacy-2d 3 against 2"
-    )
+    aims = _aims(results)
+    assert aims["auto feasible no later than optuna:tpe (median of shared seeds)"] == "no: gramacy-2d 3 against 2"
+    as_good = "auto as good as optuna:tpe ends within the constraints, no later than it"
+    assert aims[as_good] == "yes: gramacy-2d 40 against 40"
+    _keep_search(results, "gramacy-2d", "auto", [0.3])
+    assert _aims(results)[as_good] == "no: gramacy-2d never against 40"
 
 
 def test_aims_of_scheduling_are_judged_cell_by_cell(tmp_path: Path) -> None:
