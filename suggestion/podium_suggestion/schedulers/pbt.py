@@ -35,7 +35,7 @@ from podium_contract.wire import Promote, Stop
 from podium_suggestion.history import BoolArray, History, IntArray
 from podium_suggestion.samplers.base import trial_rng
 from podium_suggestion.samplers.combinations import all_configurations
-from podium_suggestion.schedulers.base import Clone, Start
+from podium_suggestion.schedulers.base import AllInTurn, Clone, Start
 from podium_suggestion.schedulers.explore import Explorer, Perturbation, Perturbing, told
 from podium_suggestion.schedulers.wording import Wording
 from podium_suggestion.space import Space
@@ -71,7 +71,7 @@ class _Comparison:
         return int(np.flatnonzero(self.order == row)[0])
 
 
-class Pbt:
+class Pbt(AllInTurn):
     """Replaces the worst members of a population by clones of the best."""
 
     def __init__(
