@@ -20,7 +20,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
-from bench import charts, fidelity, latency, search
+from bench import charts, fidelity, latency, report, search
 from bench.methods import Method
 from bench.peers.client import PeerError
 from bench.results import Cell, Result, Results, bench_digest
@@ -93,14 +93,14 @@ def _arguments() -> argparse.ArgumentParser:
     asking.add_argument("--methods", nargs="+", default=["tpe", "optuna:tpe"])
     asking.add_argument("--trials", type=int, nargs="+", default=[50, 200, 1_000], help="finished ones")
     asking.add_argument("--space", choices=sorted(latency.SPACES), default="mixed")
-    asking.add_argument("--repeats", type=int, default=30)
+    asking.add_argument("--repeats", type=int, default=10, help="cycles of telling and asking")
     asking.add_argument("--cap", type=float, default=60.0, help="seconds after which a method is not asked again")
 
-    report = commands.add_parser("report", parents=[shared], help="tables and charts of all that is kept")
-    report.add_argument("--workers", type=int, default=1, help="of the search suite")
-    report.add_argument("--methods", nargs="+", default=None, help="only these")
-    report.add_argument("--markdown", type=Path, default=None, help="write the tables here as well")
-    report.add_argument("--charts", type=Path, default=None, help="draw charts into this folder")
+    reporting = commands.add_parser("report", parents=[shared], help="tables and charts of all that is kept")
+    reporting.add_argument("--workers", type=int, default=1, help="of the search suite")
+    reporting.add_argument("--methods", nargs="+", default=None, help="only these")
+    reporting.add_argument("--markdown", type=Path, default=None, help="write the tables here as well")
+    reporting.add_argument("--charts", type=Path, default=None, help="draw charts into this folder")
 
     listing = commands.add_parser("tasks", parents=[shared], help="list the tasks")
     runners = (
@@ -109,7 +109,7 @@ def _arguments() -> argparse.ArgumentParser:
         (scheduling, _fidelity),
         (breeding, _population),
         (asking, _latency),
-        (report, _report),
+        (reporting, _report),
         (listing, _tasks),
     )
     for parser, run in runners:
@@ -134,7 +134,7 @@ def _quick(options: argparse.Namespace) -> None:
         for timing in latency.measure(methods, "mixed", trials, repeats=15, cap=5.0)
     ]
     latency.keep(results.folder, "mixed", timings)
-    _show(_all_tables(results, workers=1, only=None))
+    _show(report.tables(results, workers=1))
 
 
 def _search(options: argparse.Namespace) -> None:
@@ -143,8 +143,8 @@ def _search(options: argparse.Namespace) -> None:
     )
     results = Results(options.out)
     _run_all(results, cells, options.budget, keep=options.keep, minutes=options.minutes)
-    only = [method.name for method in _available(options.methods)]
-    _show(search.tables(search.Found(results, options.workers, only)))
+    found = search.Found(results, options.workers, [method.name for method in _available(options.methods)])
+    _show([*search.tables(found), *search.further_tables(found)])
 
 
 def _fidelity(options: argparse.Namespace) -> None:
@@ -159,7 +159,7 @@ def _population(options: argparse.Namespace) -> None:
     methods, results = _available(options.methods), Results(options.out)
     cells = _fidelity_cells(select(["schedule"]), methods, _seeds(options), options.workers, fidelity.POPULATION_SUITE)
     _run_all(results, cells, None, keep=options.keep, minutes=options.minutes)
-    _show(fidelity.tables(fidelity.Found(results, None, fidelity.POPULATION_SUITE)))
+    _show(fidelity.tables(fidelity.Found(results, None, fidelity.POPULATION_SUITE), "population"))
 
 
 def _latency(options: argparse.Namespace) -> None:
@@ -175,14 +175,18 @@ def _latency(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     results = Results(options.out)
-    tables = list(_all_tables(results, options.workers, options.methods))
+    tables = list(report.tables(results, options.workers, options.methods))
     _show(tables)
     if options.markdown is not None:
         options.markdown.write_text("\n".join(table.markdown() for table in tables))
     if options.charts is not None:
         found = search.Found(results, options.workers, options.methods)
+        found = found.among(report.by_cost(found.methods)[0])
         drawn = charts.draw_all(
-            options.charts, found, fidelity.Found(results, options.methods), latency.load(results.folder)
+            options.charts,
+            found,
+            fidelity.Found(results, options.methods),
+            latency.load(results.folder, options.methods),
         )
         console.print("drawn: " + ", ".join(map(str, drawn)))
 
@@ -272,17 +276,6 @@ def _available(names: Sequence[str]) -> list[Method]:
 
 def _seeds(options: argparse.Namespace) -> Sequence[int]:
     return range(options.first_seed, options.first_seed + options.seeds)
-
-
-def _all_tables(results: Results, workers: int, only: Sequence[str] | None) -> Iterator[Figures]:
-    found = search.Found(results, workers, only)
-    if found.regrets:
-        yield from search.tables(found)
-    for suite in (fidelity.SUITE, fidelity.POPULATION_SUITE):
-        curves = fidelity.Found(results, only, suite)
-        if curves.runs:
-            yield from fidelity.tables(curves)
-    yield from latency.tables(latency.load(results.folder))
 
 
 def _show(tables: Iterator[Figures] | Sequence[Figures]) -> None:

@@ -4,14 +4,14 @@ A cell is a task with a number of workers. Every method gets the same virtual ti
 that any report has shown. Random search with full training is what everything is measured against.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench import statistics
 from bench.results import Result, Results
-from bench.search import Scores, rank_table
+from bench.search import Scores, rank_cells
 from bench.simulator import Run, best_after
 from bench.tabulation import Figures, not_run, number
 from bench.tasks import Task, all_tasks
@@ -26,6 +26,9 @@ _FULL_TRAININGS = {1: 24, 8: 48, 64: 96}
 """Worker-time of a cell, in full trainings of mean length."""
 _TRIALS_PER_TRAINING = 12
 """More trials than this per full training's time no scheduler here starts."""
+
+Cell = tuple[str, int]
+"""A task, and how many workers train."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ class Found:
     def __init__(self, results: Results, only: Sequence[str] | None = None, suite: str = SUITE) -> None:
         """`only` names the methods that are wanted; all that have results by default."""
         self.errors: dict[tuple[str, str], str] = {}
-        self.runs: dict[tuple[str, int], dict[str, dict[int, Run]]] = {}
-        """By cell (task, workers), method and seed."""
+        self.runs: dict[Cell, dict[str, dict[int, Run]]] = {}
+        """By cell, method and seed."""
         for result in results.all(suite):
             if only is None or result.cell.method in only:
                 self._add(result)
@@ -85,12 +88,23 @@ class Found:
     def workers(self) -> list[int]:
         return sorted({workers for _, workers in self.runs})
 
+    @property
+    def cells(self) -> list[Cell]:
+        """Every task with every number of workers that there are runs of."""
+        return sorted(self.runs)
+
+    @property
+    def tasks(self) -> list[str]:
+        return sorted({task for task, _ in self.runs})
+
     def scores(self, workers: int) -> Scores | None:
         """Return final regrets over the tasks run with so many workers, and those at half of the time."""
         cells = {task: runs for (task, count), runs in self.runs.items() if count == workers}
         methods = [name for name in self.methods if all(name in by_method for by_method in cells.values())]
+        if not methods:
+            return None
         common = set.intersection(*(set(by_method[name]) for by_method in cells.values() for name in methods))
-        if not methods or not common:
+        if not common:
             return None
         both = np.array(
             [
@@ -98,7 +112,7 @@ class Found:
                 for task, by_method in cells.items()
             ]
         )
-        return Scores(list(cells), methods, len(common), both[..., 0], both[..., 1])
+        return Scores(list(cells), methods, sorted(common), both[..., 0], both[..., 1])
 
     def traces(self, task: str, workers: int, points: int = 60) -> tuple[FloatArray, dict[str, FloatArray]]:
         """Return shares of the time, shape (points,), and each method's median regret at them."""
@@ -122,62 +136,100 @@ def _regrets_at(task_name: str, run: Run, shares: FloatArray | tuple[float, ...]
 # --- what is shown --------------------------------------------------------------------------------------------
 
 
-def tables(found: Found) -> Iterator[Figures]:
-    for workers in found.workers:
-        scores = found.scores(workers)
-        if scores is not None:
-            yield rank_table(f"multi-fidelity, {workers} workers: mean rank ({len(scores.tasks)} tasks)", scores)
-    yield _times_to_target(found)
-    yield _wins(found)
-    yield _workers_and_time(found)
+def tables(found: Found, what: str = "multi-fidelity") -> Iterator[Figures]:
+    yield _ranks(found, what)
+    yield _wins(found, what)
+    yield _times_to_target(found, what)
+    yield _workers_and_time(found, what)
     if found.errors:
         yield not_run(found.errors)
 
 
-def _times_to_target(found: Found) -> Figures:
-    cells = sorted(found.runs, key=lambda cell: (cell[1], cell[0]))
-    table = Figures(
-        "worker-seconds to random search's final level, as a share of what it took (median of seeds)",
-        ["method", *(f"{task}, {workers}" for task, workers in cells)],
-    )
+def _ranks(found: Found, what: str) -> Figures:
+    """Return mean ranks at the end of the time by number of workers, each with what 95 % of bootstrap draws hold."""
+    by_workers = {workers: found.scores(workers) for workers in found.workers}
+    columns = {
+        f"{workers} workers ({len(scores.tasks)} tasks, {len(scores.seeds)} seeds)": rank_cells(scores)
+        for workers, scores in by_workers.items()
+        if scores is not None
+    }
+    table = Figures(f"{what}: mean rank at the end of the time (1 is best)", ["method", *columns])
     for name in found.methods:
-        table.add(name, *(_time_to_target(found.runs[cell], name) for cell in cells))
-    table.notes.append("the level is the median over seeds of what random search with full training had at the end")
+        table.add(name, *(cells.get(name, "-") for cells in columns.values()))
     return table
 
 
-def _time_to_target(by_method: dict[str, dict[int, Run]], name: str) -> str:
-    if name not in by_method or BASELINE not in by_method:
-        return "-"
-    baseline = by_method[BASELINE].values()
+def _times_to_target(found: Found, what: str) -> Figures:
+    table = Figures(
+        f"{what}: worker-seconds to random search's final level, as a share of what it took (median of seeds)",
+        ["method", *_task_columns(found)],
+    )
+    for name in found.methods:
+        table.add(name, *_by_task(found, {cell: share_of_time(found.runs[cell], name) for cell in found.cells}))
+    table.notes.append(
+        "the level is the median, over the seeds shared with it, of what random search with full training had at the end"
+    )
+    return table
+
+
+def share_of_time(by_method: dict[str, dict[int, Run]], name: str) -> float:
+    """Return the worker-seconds that a method took to random search's final level, as a share of what that took.
+
+    Medians of the seeds that both have; infinite where the level was never reached, NaN where there are no such seeds.
+    """
+    seeds = _shared_seeds(by_method, name)
+    if not seeds:
+        return float("nan")
+    baseline = [by_method[BASELINE][seed] for seed in seeds]
     target = float(np.median([run.incumbents[-1][2] if run.incumbents else np.inf for run in baseline]))
     whole = float(np.median([run.busy for run in baseline]))
-    spent = [
-        next((busy for _, busy, loss in run.incumbents if loss <= target), np.inf) for run in by_method[name].values()
-    ]
-    return number(float(np.median(spent)) / whole)
+    incumbents = [by_method[name][seed].incumbents for seed in seeds]
+    spent = [next((busy for _, busy, loss in each if loss <= target), np.inf) for each in incumbents]
+    return float(np.median(spent)) / whole
 
 
-def _wins(found: Found) -> Figures:
+def _shared_seeds(by_method: dict[str, dict[int, Run]], name: str) -> list[int]:
+    """Return the seeds that a method shares with random search."""
+    return sorted(set(by_method.get(name, {})) & set(by_method.get(BASELINE, {})))
+
+
+def _wins(found: Found, what: str) -> Figures:
     table = Figures(
-        "share of paired seeds better than random search with full training",
-        ["method", *(f"{workers} workers" for workers in found.workers), "least of all cells"],
+        f"{what}: share of paired seeds better than random search with full training",
+        ["method", *_task_columns(found), "least"],
     )
     for name in found.methods:
-        if name == BASELINE:
-            continue
-        shares = {cell: _win_share(cell, runs, name) for cell, runs in found.runs.items() if name in runs}
-        by_workers = [
-            np.mean([share for (_, count), share in shares.items() if count == workers]) if shares else np.nan
-            for workers in found.workers
-        ]
-        if shares:
-            table.add(name, *(number(float(share), 2) for share in by_workers), number(min(shares.values()), 2))
+        shares = win_shares(found, name)
+        known = [share for share in shares.values() if not np.isnan(share)]
+        if name != BASELINE and known:
+            table.add(name, *_by_task(found, shares, digits=2), number(min(known), 2))
     return table
 
 
-def _win_share(cell: tuple[str, int], by_method: dict[str, dict[int, Run]], name: str) -> float:
-    seeds = sorted(set(by_method[name]) & set(by_method.get(BASELINE, {})))
+def _task_columns(found: Found) -> list[str]:
+    """Return the heads of columns that hold a figure for each number of workers."""
+    return [f"{task}, {' / '.join(map(str, found.workers))}" for task in found.tasks]
+
+
+def _by_task(found: Found, values: Mapping[Cell, float], digits: int = 3) -> list[str]:
+    nothing = float("nan")
+    return [
+        " / ".join(number(values.get((task, workers), nothing), digits) for workers in found.workers)
+        for task in found.tasks
+    ]
+
+
+def win_shares(found: Found, name: str) -> dict[Cell, float]:
+    """Return by cell the share of the seeds shared with random search in which a method ends better; NaN without any."""
+    return {cell: win_share(cell, runs, name) for cell, runs in found.runs.items()}
+
+
+def win_share(cell: Cell, by_method: dict[str, dict[int, Run]], name: str) -> float:
+    """Return the share of the seeds shared with random search in which a method ends better; ties count half.
+
+    NaN where there are none.
+    """
+    seeds = _shared_seeds(by_method, name)
     if not seeds:
         return float("nan")
     final = [
@@ -186,9 +238,9 @@ def _win_share(cell: tuple[str, int], by_method: dict[str, dict[int, Run]], name
     return float(statistics.wins(final[0][np.newaxis, :, np.newaxis], final[1][np.newaxis])[0, 0])
 
 
-def _workers_and_time(found: Found) -> Figures:
+def _workers_and_time(found: Found, what: str) -> Figures:
     table = Figures(
-        "busy share of the workers (least of the runs), and processor milliseconds of decision per trial (median)",
+        f"{what}: busy share of the workers (least of the runs), and processor milliseconds of decision per trial (median)",
         ["method", *(f"busy, {w}" for w in found.workers), *(f"ms, {w}" for w in found.workers)],
     )
     for name in found.methods:

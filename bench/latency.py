@@ -1,14 +1,17 @@
 """How long one ask takes after so many finished trials: Podium's samplers beside the peers, in turns, on the same trials.
 
-Processor time of the ask alone: no telling, no protocol, no start-up. Asks alternate, so that whatever else the machine does
-falls on all of them.
+A cycle is what a search with one worker does over and over: the result of the last trial is told, and one more trial is
+asked for. So no tuner answers from a model that it has fitted before, but where it would in use; and learning counts,
+whether it is done when told or when asked. Processor time of the two alone: no protocol, no start-up. Cycles alternate, so
+that whatever else the machine does falls on all of them.
 """
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -22,7 +25,7 @@ from podium_contract.lifecycle import Phase
 from podium_contract.parameters import Assignment
 from podium_contract.trial import Observation
 from podium_suggestion.history import History, TrialHistory
-from podium_suggestion.samplers import make_sampler, trial_rng
+from podium_suggestion.samplers import Exhausted, make_sampler, trial_rng
 from podium_suggestion.space import Space
 
 TRIALS = (50, 200, 1_000, 10_000)
@@ -41,13 +44,31 @@ SPACES = {
 }
 """Ten parameters each."""
 
-Ask = Callable[[], float]
-"""Asks for one more trial; returns the seconds it took."""
+
+class Asked(Protocol):
+    """A tuner that knows some finished trials; its answers and what it is told cost processor seconds."""
+
+    @property
+    def seconds(self) -> float:
+        """Spent on asking and telling so far."""
+        ...
+
+    def ask(self) -> Assignment:
+        """Return one more configuration; raises NothingMore when there is none."""
+        ...
+
+    def tell(self, loss: float) -> None:
+        """Take in the result of the configuration asked for last."""
+        ...
+
+
+class NothingMore(RuntimeError):  # noqa: N818  (an answer rather than a fault)
+    """A tuner has no further configuration; the message says why."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds per ask of a method, ask by ask; or why there are none."""
+    """Milliseconds per ask of a method, cycle by cycle; or why there are none, or no more."""
 
     method: str
     trials: int
@@ -67,75 +88,119 @@ class Timing:
 def measure(
     methods: Sequence[Method], space: str, trials: int, repeats: int, cap: float, seed: int = 0
 ) -> list[Timing]:
-    """Time `repeats` asks of each method in turns; a method that has used `cap` seconds is not asked again."""
-    task = Task("latency", "mixed", "", SPACES[space], loss_of(lambda _: 0.0), 0.0, trials + repeats + 1)
+    """Time `repeats` cycles of each method in turns; a method that has used `cap` seconds is not asked again."""
+    task = latency_task(space, trials + repeats + 1)
     rng, cube = np.random.default_rng(seed), Space(task.parameters)
     assignments = [cube.sample(rng) for _ in range(trials)]
-    losses = [float(np.nansum((cube.to_unit(assignment) - 0.3) ** 2)) for assignment in assignments]
-    asks: dict[str, Ask] = {}
-    timings = {method.name: Timing(method.name, trials, []) for method in methods}
+    losses = [_loss(task, assignment) for assignment in assignments]
+    errors: dict[str, str] = {}
+    cycles: dict[str, Iterator[float]] = {}
+    milliseconds: dict[str, list[float]] = {method.name: [] for method in methods}
     processes: list[PeerProcess] = []
     for method in methods:
         try:
-            asks[method.name] = (
-                _podium(method, task, assignments, losses, seed)
-                if method.is_ours
-                else _peer(method, task, assignments, losses, seed, processes)
-            )
-            asks[method.name]()  # imports and first-time set-up are not what an ask costs
+            tuner: Asked
+            if method.is_ours:
+                tuner = _Sampler(method, task, assignments, losses, seed)
+            else:
+                processes.append(start_peer(PEERS[method.peer], task, method.search, "", seed, workers=1))
+                tuner = _Peer(processes[-1], assignments, losses)
+            cycles[method.name] = timed_cycles(tuner, task)
         except (PeerError, ValueError) as error:
-            timings[method.name] = Timing(method.name, trials, [], str(error))
-            asks.pop(method.name, None)
+            errors[method.name] = str(error)
     for _ in range(repeats):
-        for name, ask in asks.items():
-            if sum(timings[name].milliseconds) < 1e3 * cap:
-                timings[name].milliseconds.append(1e3 * ask())
+        for name in [name for name in cycles if name not in errors and sum(milliseconds[name]) < 1e3 * cap]:
+            try:
+                milliseconds[name].append(1e3 * next(cycles[name]))
+            except (PeerError, NothingMore) as error:
+                errors[name] = str(error)
     for process in processes:
         process.close()
-    return list(timings.values())
+    return [Timing(method.name, trials, milliseconds[method.name], errors.get(method.name, "")) for method in methods]
 
 
-def _podium(method: Method, task: Task, assignments: list[Assignment], losses: list[float], seed: int) -> Ask:
-    search = {"algorithm": method.search, "seed": seed, "settings": method.search_settings}
-    spec = experiment_of(task, search)
-    history = History(Space(task.parameters), spec.objectives)
-    for trial, (assignment, loss) in enumerate(zip(assignments, losses, strict=True), start=1):
-        history.add(TrialHistory(trial, assignment))
-        history.observe(trial, Observation(attempt=1, step=1, metrics={"loss": loss}))
-        history.settle(trial, Phase.SUCCEEDED)
-    sampler = make_sampler(spec, history.space)
+def latency_task(space: str, trials: int) -> Task:
+    """Return the task that tuners are timed on: how far a configuration is from a point of the unit cube."""
+    cube = Space(SPACES[space])
 
-    def ask() -> float:
-        """Ask, and let the new trial wait, as a tuner with several workers would."""
-        trial = history.rows + 1
-        start = time.process_time()
-        proposal = sampler.propose(history, trial, trial_rng(seed, trial))
-        seconds = time.process_time() - start
-        if isinstance(proposal, dict):
-            history.add(TrialHistory(trial, proposal))
-        return seconds
+    def distance(assignment: Assignment) -> float:
+        return float(np.nansum((cube.to_unit(assignment) - 0.3) ** 2))
 
-    return ask
+    return Task("latency", "mixed", "", SPACES[space], loss_of(distance), 0.0, trials)
 
 
-def _peer(
-    method: Method,
-    task: Task,
-    assignments: list[Assignment],
-    losses: list[float],
-    seed: int,
-    processes: list[PeerProcess],
-) -> Ask:
-    peer = start_peer(PEERS[method.peer], task, method.search, "", seed, workers=1)
-    processes.append(peer)
-    peer.load(assignments, losses)
+def timed_cycles(tuner: Asked, task: Task) -> Iterator[float]:
+    """Yield the processor seconds of one cycle after another: a new result is told, one more configuration asked for.
 
-    def ask() -> float:
-        before = peer.seconds
-        peer.ask()
-        return peer.seconds - before
+    The first ask belongs to no cycle: imports and first-time set-up are not what an ask costs.
+    """
+    assignment = tuner.ask()
+    while True:
+        loss, before = _loss(task, assignment), tuner.seconds
+        tuner.tell(loss)
+        assignment = tuner.ask()
+        yield tuner.seconds - before
 
-    return ask
+
+def _loss(task: Task, assignment: Assignment) -> float:
+    return task.losses(task.evaluate(assignment).metrics)[0]
+
+
+class _Sampler:
+    """One of Podium's samplers, over a history of its own."""
+
+    def __init__(
+        self, method: Method, task: Task, assignments: list[Assignment], losses: list[float], seed: int
+    ) -> None:
+        """Raises pydantic's ValidationError, a ValueError, for what no manifest may hold."""
+        search = {"algorithm": method.search, "seed": seed, "settings": method.search_settings}
+        spec = experiment_of(task, search)
+        self.seconds = 0.0
+        self._seed = seed
+        self._history = History(Space(task.parameters), spec.objectives)
+        self._sampler = make_sampler(spec, self._history.space)
+        for assignment, loss in zip(assignments, losses, strict=True):
+            self._history.add(TrialHistory(self._history.rows + 1, assignment))
+            self.tell(loss)
+        self.seconds = 0.0
+
+    def ask(self) -> Assignment:
+        start, trial = time.process_time(), self._history.rows + 1
+        proposal = self._sampler.propose(self._history, trial, trial_rng(self._seed, trial))
+        if isinstance(proposal, Exhausted):
+            raise NothingMore(proposal.reason)
+        self._history.add(TrialHistory(trial, proposal))
+        self.seconds += time.process_time() - start
+        return proposal
+
+    def tell(self, loss: float) -> None:
+        start, trial = time.process_time(), self._history.rows
+        self._history.observe(trial, Observation(attempt=1, step=1, metrics={"loss": loss}))
+        self._history.settle(trial, Phase.SUCCEEDED)
+        self.seconds += time.process_time() - start
+
+
+class _Peer:
+    """A peer's process."""
+
+    def __init__(self, process: PeerProcess, assignments: list[Assignment], losses: list[float]) -> None:
+        self._process = process
+        self._trial = 0
+        process.load(assignments, losses)
+
+    @property
+    def seconds(self) -> float:
+        return self._process.seconds
+
+    def ask(self) -> Assignment:
+        asked = self._process.ask()
+        if asked is None:
+            raise NothingMore("it proposes no configuration")
+        self._trial, assignment = asked
+        return assignment
+
+    def tell(self, loss: float) -> None:
+        self._process.tell(self._trial, [loss], [], seconds=1.0)
 
 
 def keep(folder: Path, space: str, timings: list[Timing]) -> None:
@@ -150,13 +215,14 @@ def keep(folder: Path, space: str, timings: list[Timing]) -> None:
         path.write_text(json.dumps(known))
 
 
-def load(folder: Path) -> dict[str, list[Timing]]:
-    """Return what is kept, by space."""
+def load(folder: Path, only: Sequence[str] | None = None) -> dict[str, list[Timing]]:
+    """Return what is kept, by space; `only` names the methods that are wanted."""
     found: dict[str, list[Timing]] = {}
     for path in sorted((folder / "latency").glob("*.json")):
         space, trials = path.stem.rsplit("-", 1)
         for method, values in json.loads(path.read_text()).items():
-            found.setdefault(space, []).append(Timing(method, int(trials), values["milliseconds"], values["error"]))
+            if only is None or method in only:
+                found.setdefault(space, []).append(Timing(method, int(trials), values["milliseconds"], values["error"]))
     return found
 
 
@@ -164,7 +230,7 @@ def tables(found: dict[str, list[Timing]]) -> Iterator[Figures]:
     for space, timings in found.items():
         counts = sorted({timing.trials for timing in timings})
         table = Figures(
-            f"processor milliseconds per ask, ten parameters ({space}): median (mean)",
+            f"processor milliseconds per ask, the result before it told, ten parameters ({space}): median (mean)",
             ["method", *(f"{count} trials" for count in counts)],
         )
         by_method: dict[str, dict[int, Timing]] = {}

@@ -19,6 +19,8 @@ from podium_suggestion.engine import Engine
 from podium_suggestion.store import open_store
 
 _KEY = "bench/run/0"
+_EVERY_STEP = {"persistentVolumeClaim": {"storage": "1Gi"}}
+"""The simulator keeps the state after every step, as trials on a volume would: clones of a population need it."""
 
 
 @dataclass
@@ -140,6 +142,6 @@ def experiment_of(
             "scheduler": dict(scheduler or {"algorithm": "none"}),
             "maxTrials": max_trials or task.budget,
             "parallelism": workers,
-            "trial": {"template": {"spec": {"containers": [{"name": "bench"}]}}},
+            "trial": {"checkpoints": _EVERY_STEP, "template": {"spec": {"containers": [{"name": "bench"}]}}},
         }
     )

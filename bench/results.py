@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.simulator import Run
 
 _BENCH = Path(__file__).parent
-_WHAT_MATTERS = ("tasks/*.py", "data/SHA256SUMS", "simulator.py", "pareto.py")
+_WHAT_MATTERS = ("tasks/*.py", "data/SHA256SUMS", "simulator.py")
 
 
 @dataclass(frozen=True)

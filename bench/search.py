@@ -1,7 +1,9 @@
 """Search quality in full evaluations: how good the best configuration is at half and at full budget."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from podium_suggestion.space import FloatArray
 
 SUITE = "search"
 _BASELINE = "random"
+_OTHERS: tuple[Group, ...] = ("multi-objective", "constrained")
 
 
 @dataclass(frozen=True)
@@ -21,14 +24,15 @@ class Scores:
 
     tasks: list[str]
     methods: list[str]
-    seeds: int
+    seeds: list[int]
     half: FloatArray
     """At half of the budget, shape (tasks, seeds, methods)."""
     full: FloatArray
 
-    def of(self, method: str) -> FloatArray:
-        """Return a method's regrets at the full budget, shape (tasks, seeds)."""
-        return self.full[:, :, self.methods.index(method)]
+    def on(self, tasks: Sequence[str]) -> Self:
+        """Return the scores on some of the tasks alone."""
+        rows = [self.tasks.index(task) for task in tasks]
+        return replace(self, tasks=list(tasks), half=self.half[rows], full=self.full[rows])
 
 
 class Found:
@@ -71,11 +75,23 @@ class Found:
                 groups.setdefault(task.group, []).append(task.name)
         return groups
 
+    def among(self, methods: Sequence[str], tasks_of: str = "") -> Self:
+        """Return the results of some methods alone; with `tasks_of` on that method's tasks alone."""
+        chosen = copy(self)
+        chosen.regrets = {
+            task: by_method
+            for task, runs in self.regrets.items()
+            if (by_method := {name: runs[name] for name in methods if name in runs})
+            and (not tasks_of or tasks_of in by_method)
+        }
+        chosen.milliseconds = {name: self.milliseconds[name] for name in methods if name in self.milliseconds}
+        return chosen
+
     def scores(self, tasks: Sequence[str]) -> Scores | None:
         """Return the regrets of every method that was run on all of the tasks, on the seeds common to them."""
         runs = [self.regrets[task] for task in tasks]
         methods = [name for name in self.methods if all(name in by_method for by_method in runs)]
-        if not methods:
+        if not methods or not tasks:
             return None
         common = set.intersection(*(set(by_method[name]) for by_method in runs for name in methods))
         if not common:
@@ -88,7 +104,7 @@ class Found:
                     regrets = by_method[name][seed]
                     half[place, row, column] = regrets[len(regrets) // 2 - 1]
                     full[place, row, column] = regrets[-1]
-        return Scores(list(tasks), methods, len(common), half, full)
+        return Scores(list(tasks), methods, sorted(common), half, full)
 
     def curves(self, tasks: Sequence[str], points: int = 20) -> dict[str, FloatArray]:
         """Return each method's mean regret over tasks and seeds at shares of the budget, shape (points,); at most 1."""
@@ -114,100 +130,140 @@ def _to_length(regrets: FloatArray, length: int) -> FloatArray:
 
 
 def tables(found: Found) -> Iterator[Figures]:
-    """Yield the suite's tables: by task, ranks by group and over all, and what the worst cases are."""
-    groups = found.groups()
-    for group, tasks in groups.items():
-        yield _regrets(found, group, tasks)
-    yield from _ranks(found, groups)
+    """Yield what compares methods on the seeds that all of them have: first one objective, then several or constraints."""
+    for family in (SINGLE_OBJECTIVE, _OTHERS):
+        groups = {group: tasks for group, tasks in found.groups().items() if group in family}
+        scores = found.scores([task for tasks in groups.values() for task in tasks])
+        if scores is None:
+            continue
+        yield _ranks(scores, groups)
+        yield _regrets(scores, "full")
+        if family is _OTHERS:
+            yield _regrets(scores, "half")
+        if "constrained" in groups:
+            yield _feasible(found, groups["constrained"], scores)
+
+
+def further_tables(found: Found) -> Iterator[Figures]:
+    """Yield what is told of each method by itself: where it is worse than random search, its time, what it cannot do."""
     yield _against_random(found)
-    if "constrained" in groups:
-        yield _feasible(found, groups["constrained"])
     yield _time(found)
     if found.errors:
         yield not_run(found.errors)
 
 
-def _regrets(found: Found, group: Group, tasks: list[str]) -> Figures:
-    methods = [name for name in found.methods if any(name in found.regrets[task] for task in tasks)]
-    of_what = "missing share of the front's hypervolume" if group == "multi-objective" else "mean normalised regret"
-    table = Figures(f"{group}: {of_what}, at half / full budget", ["task", *methods])
-    for task in tasks:
-        means = {name: _half_and_full(found.regrets[task][name]) for name in methods if name in found.regrets[task]}
-        best = [min(pair[place] for pair in means.values()) for place in (0, 1)]
-        cells = [
-            " / ".join(_marked(value, best[place]) for place, value in enumerate(means[name])) if name in means else "-"
-            for name in methods
-        ]
-        table.add(task, *cells)
-    seeds = sorted({len(found.regrets[task][name]) for task in tasks for name in found.regrets[task]})
-    table.notes.append(f"seeds: {' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))}; bold is the least")
+def _ranks(scores: Scores, groups: dict[Group, list[str]]) -> Figures:
+    """Return mean ranks at half / full budget, the best at the full one first."""
+    half, full = statistics.mean_ranks(scores.half), statistics.mean_ranks(scores.full)
+    regret = statistics.clipped_mean(scores.full).mean(axis=0)
+    parts = {group: scores.on(tasks) for group, tasks in groups.items()}
+    means = {
+        group: [statistics.ranks(each).mean(axis=(0, 1)) for each in (part.half, part.full)]
+        for group, part in parts.items()
+    }
+    table = Figures(
+        f"mean rank of {len(scores.methods)} methods (1 is best) at half / full budget, {_seeds(scores)}",
+        [
+            "method",
+            f"all ({len(scores.tasks)})",
+            *(f"{group} ({len(tasks)})" for group, tasks in groups.items()),
+            "mean regret",
+        ],
+    )
+    for place in np.argsort([estimate.mean for estimate in full], kind="stable"):
+        cells = [f"{at_half[place]:.2f} / {at_end[place]:.2f}" for at_half, at_end in means.values()]
+        whole = f"{half[place].mean:.2f} / {_with_interval(full[place])}"
+        table.add(scores.methods[place], whole, *cells, number(float(regret[place])))
+    table.notes.append("over all tasks with the interval that holds 95 % of bootstrap draws at full budget")
     return table
 
 
-def _half_and_full(runs: dict[int, FloatArray]) -> tuple[float, float]:
-    every = np.minimum(np.array(list(runs.values())), 1.0)
-    return float(every[:, every.shape[1] // 2 - 1].mean()), float(every[:, -1].mean())
+def _regrets(scores: Scores, at: Literal["half", "full"]) -> Figures:
+    """Return the tasks' mean regrets, the least of each in bold."""
+    means = statistics.clipped_mean(scores.half if at == "half" else scores.full)
+    table = Figures(
+        f"mean normalised regret at {at} budget, {_seeds(scores)}; of several objectives the missing share of the "
+        "hypervolume",
+        ["task", *scores.methods],
+    )
+    for task, values in zip(scores.tasks, means, strict=True):
+        table.add(task, *(_marked(float(value), float(values.min())) for value in values))
+    return table
 
 
 def _marked(value: float, best: float) -> str:
     return f"**{number(value)}**" if value <= best + 5e-4 else number(value)
 
 
-def _ranks(found: Found, groups: dict[Group, list[str]]) -> Iterator[Figures]:
-    single = [task for group, tasks in groups.items() if group in SINGLE_OBJECTIVE for task in tasks]
-    sets = {"all single-objective tasks": single, **{str(group): tasks for group, tasks in groups.items()}}
-    for title, tasks in sets.items():
-        scores = found.scores(tasks) if tasks else None
-        if scores is not None and len(scores.methods) > 1:
-            yield rank_table(f"mean rank, {title} ({len(tasks)} tasks)", scores)
+def _seeds(scores: Scores) -> str:
+    return f"{len(scores.seeds)} seed{'s' * (len(scores.seeds) != 1)}"
 
 
-def rank_table(title: str, scores: Scores) -> Figures:
-    """Return mean ranks, the best first, with what 95 % of bootstrap draws over tasks and seeds hold."""
-    half, full = statistics.mean_ranks(scores.half), statistics.mean_ranks(scores.full)
-    regret = statistics.clipped_mean(scores.full).mean(axis=0)
-    table = Figures(title, ["method", "half budget", "full budget", "mean regret"])
-    for place in np.argsort([estimate.mean for estimate in full], kind="stable"):
-        cells = (f"{each.mean:.2f} ({each.low:.2f}-{each.high:.2f})" for each in (half[place], full[place]))
-        table.add(scores.methods[place], *cells, number(float(regret[place])))
-    table.notes.append(f"{scores.seeds} seeds; of {len(scores.methods)} methods")
-    return table
+def rank_cells(scores: Scores) -> dict[str, str]:
+    """Return each method's mean rank at the end, with its interval."""
+    return {
+        name: _with_interval(each)
+        for name, each in zip(scores.methods, statistics.mean_ranks(scores.full), strict=True)
+    }
+
+
+def _with_interval(each: statistics.Estimate) -> str:
+    return f"{each.mean:.2f} ({each.low:.2f}-{each.high:.2f})"
+
+
+def worse_than_random(found: Found, name: str) -> list[str]:
+    """Return the tasks on which a method is worse than random search at full budget, by a sign test over shared seeds."""
+    return [task for task, runs in found.regrets.items() if name in runs and statistics.is_worse(*_against(runs, name))]
+
+
+def _against(runs: dict[str, dict[int, FloatArray]], name: str) -> tuple[FloatArray, FloatArray]:
+    """Return final regrets of a method and of random search on the seeds that both have, each of shape (seeds,)."""
+    baseline = runs.get(_BASELINE, {})
+    seeds = sorted(set(runs[name]) & set(baseline))
+    return np.array([runs[name][seed][-1] for seed in seeds]), np.array([baseline[seed][-1] for seed in seeds])
 
 
 def _against_random(found: Found) -> Figures:
     table = Figures(
-        "against random search at full budget", ["method", "better in", "worse on tasks (by a sign test over seeds)"]
+        "against random search at full budget, on the seeds shared with it",
+        ["method", "better in", "seeds", "worse on tasks (by a sign test over seeds)"],
     )
     for name in found.methods:
-        tasks = [task for task, runs in found.regrets.items() if name in runs and _BASELINE in runs]
-        if name == _BASELINE or not tasks:
+        pairs = [_against(runs, name) for runs in found.regrets.values() if name in runs]
+        pairs = [pair for pair in pairs if len(pair[0])]
+        if name == _BASELINE or not pairs:
             continue
-        worse, shares = [], []
-        for task in tasks:
-            seeds = sorted(set(found.regrets[task][name]) & set(found.regrets[task][_BASELINE]))
-            pair = [np.array([found.regrets[task][who][seed][-1] for seed in seeds]) for who in (name, _BASELINE)]
-            shares.append(statistics.wins(pair[0][np.newaxis, :, np.newaxis], pair[1][np.newaxis])[0, 0])
-            if statistics.is_worse(*pair):
-                worse.append(task)
+        shares = [
+            statistics.wins(own[np.newaxis, :, np.newaxis], baseline[np.newaxis])[0, 0] for own, baseline in pairs
+        ]
+        counts = sorted({len(own) for own, _ in pairs})
         table.add(
-            name, f"{100 * float(np.mean(shares)):.0f} % of {len(tasks)} tasks' seeds", ", ".join(worse) or "none"
+            name,
+            f"{100 * float(np.mean(shares)):.0f} % of {len(pairs)} tasks' seeds",
+            "-".join(map(str, dict.fromkeys((counts[0], counts[-1])))),
+            ", ".join(worse_than_random(found, name)) or "none",
         )
     return table
 
 
-def _feasible(found: Found, tasks: list[str]) -> Figures:
-    table = Figures("constrained: evaluations until the first feasible configuration (median)", ["method", *tasks])
-    for name in found.methods:
-        if any(name in found.excess[task] for task in tasks):
-            table.add(name, *(_first_feasible(found.excess[task].get(name, {})) for task in tasks))
+def first_feasible(excess: FloatArray) -> float:
+    """Return how many evaluations it took until one was feasible; infinite when none was. `excess` has the shape (n,)."""
+    return float(np.argmax(excess <= 0) + 1) if (excess <= 0).any() else float("inf")
+
+
+def _feasible(found: Found, tasks: list[str], scores: Scores) -> Figures:
+    table = Figures(
+        f"evaluations until the first feasible configuration (median of {_seeds(scores)})", ["method", *tasks]
+    )
+    for name in scores.methods:
+        firsts = [[first_feasible(found.excess[task][name][seed]) for seed in scores.seeds] for task in tasks]
+        table.add(name, *(evaluations(float(np.median(each))) for each in firsts))
     return table
 
 
-def _first_feasible(runs: dict[int, FloatArray]) -> str:
-    if not runs:
-        return "-"
-    firsts = [float(np.argmax(run <= 0) + 1) if (run <= 0).any() else np.inf for run in runs.values()]
-    return number(float(np.median(firsts)), digits=0)
+def evaluations(count: float) -> str:
+    """Return a count, or the median of some: `9`, `9.5`, `never` for infinity."""
+    return f"{count:g}" if np.isfinite(count) else "never"
 
 
 def _time(found: Found) -> Figures:

@@ -25,6 +25,8 @@ class PeerKind:
     """Whether it is told which parameters depend on which; else it chooses them all, and the inactive ones are dropped."""
     adapter: str = ""
     """Whose adapter it shares; its own when empty."""
+    bare: tuple[str, ...] = ()
+    """Packages installed without what they require: `requirements` then brings it, in releases that work together."""
 
     @property
     def module(self) -> str:
@@ -44,7 +46,7 @@ PEERS = {
         ),
         # The same release with torch, which its Gaussian process needs and which is large.
         PeerKind("optuna-gp", ("optuna", "scipy", "torch"), ("gp",), ("median", "hyperband"), _CONDITIONS, "optuna"),
-        PeerKind("smac", ("smac",), ("forest", "gp"), knows_conditions=_CONDITIONS),
+        PeerKind("smac", ("smac",), ("forest", "forest-anew", "gp"), knows_conditions=_CONDITIONS),
         PeerKind("hyperopt", ("hyperopt", "setuptools<81"), ("tpe", "anneal"), knows_conditions=_CONDITIONS),
         PeerKind("nevergrad", ("nevergrad",), ("ngopt", "de", "oneplusone")),
         PeerKind("scikit-optimize", ("scikit-optimize",), ("gp", "forest")),
@@ -52,6 +54,13 @@ PEERS = {
         # Its quantile regression imports huggingface_hub, which the release does not bring.
         PeerKind(
             "syne-tune", ("syne-tune", "huggingface-hub"), ("kde", "bore", "cqr", "evolution", "random"), ("asha",)
+        ),
+        # HEBO pins numpy below 1.25 and pymoo to 0.6.0, and wants GPy and CatBoost, which its default does not import.
+        PeerKind(
+            "hebo",
+            ("torch", "gpytorch", "pymoo>=0.6.1,<0.7", "numpy", "scipy", "pandas<3", "scikit-learn", "disjoint-set"),
+            ("gp", "rf"),
+            bare=("hebo==0.3.6",),
         ),
     )
 }
@@ -89,6 +98,8 @@ def install(kind: PeerKind, python: str = sys.executable) -> str:
     _run([python, "-m", "venv", str(folder)], kind)
     pip = [str(python_of(kind)), "-m", "pip", "--disable-pip-version-check"]
     _run([*pip, "install", "--quiet", *kind.requirements], kind)
+    if kind.bare:
+        _run([*pip, "install", "--quiet", "--no-deps", *kind.bare], kind)
     frozen = _run([*pip, "freeze"], kind)
     _mark(kind).write_text(frozen)
     return frozen
@@ -98,7 +109,7 @@ def version_of(kind: PeerKind) -> str:
     """Return the installed release of a peer; empty when there is none."""
     if not is_installed(kind):
         return ""
-    wanted = re.split(r"[\[<>=]", kind.requirements[0])[0].lower().replace("_", "-")
+    wanted = re.split(r"[\[<>=]", (kind.bare or kind.requirements)[0])[0].lower().replace("_", "-")
     pairs = (line.split("==") for line in _mark(kind).read_text().splitlines() if "==" in line)
     return next((version for name, version in pairs if name.lower().replace("_", "-") == wanted), "unknown")
 

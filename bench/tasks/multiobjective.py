@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench.pareto import hypervolume
 from bench.tables import load_table
 from bench.tasks.task import Step, Task, real, space_of, vector
 from podium_contract.experiment import Objective
 from podium_contract.parameters import Assignment
+from podium_suggestion.pareto import hypervolume
 from podium_suggestion.space import FloatArray
 
 _BUDGET = 100

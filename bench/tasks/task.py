@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import TypeAdapter
 
-from bench.pareto import hypervolume
 from podium_contract.experiment import Constraint, Objective
 from podium_contract.parameters import Assignment, Parameter
+from podium_suggestion.pareto import hypervolume
 from podium_suggestion.space import FloatArray, Space
 
 Group = Literal[

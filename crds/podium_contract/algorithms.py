@@ -290,7 +290,7 @@ class MedianSettings(Model):
     startup_trials: Count = 5
     """Trials that must have reached a step before anyone is stopped at it."""
     interval: Count = 1
-    """Ask at every so many steps."""
+    """Steps from one judgement to the next, from `min` on."""
 
 
 class MedianScheduler(_BoundedScheduler):

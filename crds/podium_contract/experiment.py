@@ -48,6 +48,24 @@ class Objective(Model):
     goal: Literal["maximize", "minimize"]
     target: Finite | None = None
     """Good enough: reaching it completes the experiment (with several objectives, when one trial reaches every target)."""
+    reference: Finite | None = None
+    """Of several objectives, the worst value worth having: hypervolumes are measured from it; absent: estimated."""
+
+    @model_validator(mode="after")
+    def _hopes_for_more_than_the_worst(self) -> Self:
+        if self.target is None or self.reference is None:
+            return self
+        if self.loss(self.target) >= self.loss(self.reference):
+            raise FieldError(
+                ".reference",
+                f"the target must be better than the reference, got target={self.target:g} and "
+                f"reference={self.reference:g} to {self.goal}; the reference is the worst value worth having",
+            )
+        return self
+
+    def loss(self, value: float) -> float:
+        """Return a value of the metric as a loss: lower is better."""
+        return value if self.goal == "minimize" else -value
 
     def is_reached_by(self, value: float) -> bool:
         """Answer whether `value` is at least as good as the target; False without one, and for NaN."""
@@ -277,6 +295,12 @@ class ExperimentSpec(Model):
                 ".scheduler.algorithm",
                 f"a scheduler ranks trials by one objective, got {len(self.objectives)} with "
                 f"{self.scheduler.algorithm}; remove the scheduler or turn objectives into constraints",
+            )
+        if len(self.objectives) == 1 and self.objectives[0].reference is not None:
+            raise FieldError(
+                ".objectives[0].reference",
+                "a reference is what the front of several objectives is measured from, got one objective; remove it, "
+                "or bound the metric by a constraint",
             )
         if isinstance(self.search, CmaesSearch):
             _check_ordered(self.parameters)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from podium_contract.algorithms import SCHEDULERS, SEARCHES, algorithm_name
 from podium_contract.experiment import Experiment, MetricsSource
-from podium_contract.model import FieldError
+from podium_contract.model import FieldError, Model
 from podium_contract.names import API_VERSION
 from podium_contract.parameters import Parameter
 
@@ -53,6 +54,12 @@ def _tags() -> Iterator[str]:
                     yield from get_args(member.model_fields[tag].annotation)
 
 
+_ALGORITHMS: dict[tuple[int | str, int | str], type[Model]] = {
+    (kind, algorithm_name(model)): model
+    for kind, models in (("search", SEARCHES), ("scheduler", SCHEDULERS))
+    for model in models
+}
+"""Models by two parts of pydantic's locations that follow one another."""
 _NO_FIELDS = frozenset(_tags()) | {"[key]"}
 """What pydantic puts into a location to say which member of a union it tried, or that a key is at fault."""
 
@@ -120,7 +127,7 @@ def validate_experiment(data: Any) -> Experiment:
             message = f"must be {expected}, got {_show(data.get(field))}; write {field}: {expected}"
             raise ManifestError([Fault(field, message)])
     try:
-        return Experiment.model_validate(data)
+        return Experiment.model_validate(data, by_alias=True, by_name=False)  # as the API server: camelCase alone
     except ValidationError as error:
         raise ManifestError(faults_of(error, data)) from None
 
@@ -170,15 +177,41 @@ def _message(detail: ErrorDetails) -> str:
         case "missing" | "union_tag_not_found":
             return "is required, got nothing; add it"
         case "extra_forbidden":
-            return f"is no field that Podium knows, got {got}; {_suggestion(str(detail['loc'][-1]))}"
+            return _unknown_field(detail["loc"], got)
         case "union_tag_invalid":
             return f"must be one of {context['expected_tags']}, got '{context['tag']}'; choose one of them"
         case "literal_error":
             return f"must be {context['expected']}, got {got}; choose one of them"
         case "string_pattern_mismatch":
             return f"must match {context['pattern']}, got {got}; use letters, digits and the signs it allows"
+        case "too_short":
+            least = context["min_length"]
+            return f"must have at least {least} item{'s' * (least > 1)}, got {got}; {_REMEDIES[kind]}"
+        case "model_type" | "model_attributes_type":
+            return f"should be a valid mapping, got {got}; {_REMEDIES[kind]}"
     rule = detail["msg"].removeprefix("Input ").removesuffix(".").replace(" dictionary", " mapping")
     return f"{rule}, got {got}; {_REMEDIES.get(kind, 'correct it')}"
+
+
+def _unknown_field(location: tuple[int | str, ...], got: str) -> str:
+    name = str(location[-1])
+    model = next((_ALGORITHMS[pair] for pair in pairwise(location) if pair in _ALGORITHMS), None)
+    if model is None or location[-2] not in ("settings", algorithm_name(model)):
+        return f"is no field that Podium knows, got {got}; {_suggestion(name)}"
+    return f"is no field of {algorithm_name(model)} here, got {got}; {_suggestion_of(model, name, str(location[-2]))}"
+
+
+def _suggestion_of(model: type[Model], name: str, place: str) -> str:
+    """Return the remedy for a name that an algorithm does not have among its settings, or beside them."""
+    beside = [own for own in _names_in(model) if own != "algorithm"]
+    within = _names_in(_models_in(model.model_fields["settings"].annotation)[0])
+    own, other, where = (within, beside, "beside") if place == "settings" else (beside, within, "below")
+    near = difflib.get_close_matches(name, own, n=1, cutoff=0.7)
+    if name in other:
+        return f"write it {where} settings"
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"remove it: {algorithm_name(model)} takes {', '.join(own) or 'no settings'}"
 
 
 def _suggestion(name: str) -> str:
@@ -198,10 +231,14 @@ def _field_names() -> list[str]:
         if model in seen:
             continue
         seen.add(model)
-        for name, field in model.model_fields.items():
-            names.add(field.alias or name)
+        names.update(_names_in(model))
+        for field in model.model_fields.values():
             pending.extend(_models_in(field.annotation))
     return sorted(names)
+
+
+def _names_in(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

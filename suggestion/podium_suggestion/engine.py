@@ -23,6 +23,7 @@ from podium_suggestion.schedulers import make_scheduler
 from podium_suggestion.schedulers.base import Clone, Scheduler
 from podium_suggestion.standings import reaches_targets, standings
 from podium_suggestion.store import KEPT_ANSWERS, Changes, StaleRevisionError, Store
+from podium_suggestion.threads import use_one_thread
 from podium_suggestion.transfer.choosing import inherit
 from podium_suggestion.transfer.inheritance import Inheritance
 
@@ -59,7 +60,10 @@ class Engine:
         """`watch` is told what each exchange changed, after it was stored.
 
         `others` gives stores beside this one in which experiments that are to be learnt from may be; they are only read.
+
+        The process's linear algebra is in one thread from then on.
         """
+        use_one_thread()
         self._store = store
         self._others = others
         self._watch = watch

@@ -399,8 +399,7 @@ def _view(column: NDArray[S], rows: int) -> NDArray[S]:
 
 
 def _loss(objective: Objective, metrics: Metrics) -> float:
-    value = metrics.get(objective.metric, np.nan)
-    loss = -value if objective.goal == "maximize" else value
+    loss = objective.loss(metrics.get(objective.metric, np.nan))
     return float(loss) if np.isfinite(loss) else float("inf")
 
 

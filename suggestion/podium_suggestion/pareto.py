@@ -1,7 +1,16 @@
-"""The front of several objectives: which points no other beats, and how alone each of them is."""
+"""The front of several objectives: which points no other beats, how alone each of them is, and what they dominate.
+
+Losses are lower-is-better throughout. The hypervolume of a front is the volume of what it dominates up to a reference
+point, the worst that is worth having (Zitzler and Thiele, "Multiobjective optimization using evolutionary algorithms",
+1998).
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
+from podium_contract.experiment import Objective
 from podium_suggestion.history import BoolArray
 from podium_suggestion.space import FloatArray
 
@@ -33,3 +42,63 @@ def crowding_distances(losses: FloatArray) -> FloatArray:
         if extent > 0:
             distances[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / extent
     return distances
+
+
+def given_reference(objectives: Sequence[Objective]) -> FloatArray:
+    """Return the reference point that a manifest states, as losses, shape (objectives,); infinite where it states none."""
+    stated = [np.inf if each.reference is None else each.loss(each.reference) for each in objectives]
+    return np.array(stated)
+
+
+def hypervolume(losses: FloatArray, reference: Sequence[float] | FloatArray) -> float:
+    """Return the volume that losses, shape (n, objectives), dominate up to a reference point, shape (objectives,).
+
+    By slices along the last objective: between two neighbouring values of it the dominated area is that of the points below.
+    """
+    bound = np.asarray(reference, dtype=np.float64)
+    front = _front_within(losses, bound)
+    return _volume(front, bound) if len(front) else 0.0
+
+
+def undominated_boxes(losses: FloatArray, reference: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return disjoint boxes that make up what losses, shape (n, objectives), leave undominated below a reference point.
+
+    They are given by their lower corners, whose coordinates may be -inf, and their upper ones, shape (boxes, objectives).
+    """
+    return _boxes(_front_within(losses, reference), reference)
+
+
+def _front_within(losses: FloatArray, bound: FloatArray) -> FloatArray:
+    """Return the front of those losses that are better than the bound in every objective, in lexicographic order."""
+    inside = losses[(losses < bound).all(axis=1)]
+    ordered = inside[np.lexsort(inside.T[::-1])]
+    return ordered[non_dominated(ordered)]
+
+
+def _volume(front: FloatArray, bound: FloatArray) -> float:
+    if front.shape[1] == 1:
+        return float(bound[0] - front[:, 0].min())
+    by_last = front[np.argsort(front[:, -1], kind="stable")]
+    if front.shape[1] == 2:
+        ceilings = np.minimum.accumulate(np.concatenate([bound[:1], by_last[:, 0]]))
+        return float(((ceilings[:-1] - ceilings[1:]) * (bound[1] - by_last[:, 1])).sum())
+    heights = np.diff(np.append(by_last[:, -1], bound[-1]))
+    return sum(
+        float(height) * _volume(by_last[: n + 1, :-1], bound[:-1]) for n, height in enumerate(heights) if height > 0
+    )
+
+
+def _boxes(points: FloatArray, bound: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Cut what points leave undominated into slices along the last objective, and each slice by the points below it."""
+    if points.shape[1] == 1:
+        return np.array([[-np.inf]]), np.array([[points.min(initial=bound[0])]])
+    by_last = points[np.argsort(points[:, -1], kind="stable")]
+    edges = np.unique(np.concatenate([[-np.inf], by_last[:, -1], bound[-1:]]))
+    lower, upper = [], []
+    for floor, ceiling in pairwise(edges):
+        below = by_last[by_last[:, -1] <= floor, :-1]
+        ordered = below[np.lexsort(below.T[::-1])]
+        lows, highs = _boxes(ordered[non_dominated(ordered)], bound[:-1])
+        lower.append(np.column_stack([lows, np.full(len(lows), floor)]))
+        upper.append(np.column_stack([highs, np.full(len(highs), ceiling)]))
+    return np.vstack(lower), np.vstack(upper)

@@ -2,7 +2,8 @@
 
 Feasible trials come first, the others by how far they break the constraints (Deb, "An efficient constraint handling
 method for genetic algorithms", 2000). Within that one objective ranks by loss, several by non-dominated fronts and,
-within a front, by crowding distance (Deb et al., "NSGA-II", 2002).
+within a front, by crowding distance (Deb et al., "NSGA-II", 2002); what is worse than a stated reference in any of them
+comes after what is not.
 
 Trials that were trained for different budgets are never compared by losses of different budgets. BOHB (Falkner et al.,
 2018) models the highest budget alone that has enough trials, and forgets the rest; ranking whatever trained longer
@@ -18,7 +19,7 @@ import numpy as np
 from podium_contract.lifecycle import Phase
 from podium_suggestion.fidelity import telling
 from podium_suggestion.history import History, IntArray
-from podium_suggestion.pareto import crowding_distances, non_dominated
+from podium_suggestion.pareto import crowding_distances, given_reference, non_dominated
 from podium_suggestion.space import FloatArray
 
 _MOST_LEVELS = 8
@@ -41,8 +42,11 @@ def ranking(history: History, places: int | None = None, among: IntArray | None 
     rows = rows[history.usable[rows]]
     is_feasible = history.violations[rows] == 0.0
     feasible, others = rows[is_feasible], rows[~is_feasible]
-    best = feasible[_by_fronts(history.loss[feasible], places)]
-    return np.concatenate([best, others[np.argsort(history.violations[others], kind="stable")]])
+    is_worthwhile = (history.loss[feasible] <= given_reference(history.objectives)).all(axis=1)
+    fronts = [
+        part[_by_fronts(history.loss[part], places)] for part in (feasible[is_worthwhile], feasible[~is_worthwhile])
+    ]
+    return np.concatenate([*fronts, others[np.argsort(history.violations[others], kind="stable")]])
 
 
 def levels(history: History) -> list[int]:

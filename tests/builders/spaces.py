@@ -26,13 +26,16 @@ def a_space(*parameters: Mapping[str, Any]) -> Space:
 
 def a_history(
     *parameters: Mapping[str, Any],
-    objectives: Sequence[tuple[str, str]] = (("loss", "minimize"),),
+    objectives: Sequence[tuple[str, str] | Mapping[str, Any]] = (("loss", "minimize"),),
     constraints: Sequence[Mapping[str, Any]] = (),
 ) -> History:
-    """An empty history over parameters written as in a manifest; objectives are (metric, goal)."""
+    """An empty history over parameters written as in a manifest; objectives are (metric, goal), or as in one."""
+    written = [
+        each if isinstance(each, Mapping) else dict(zip(("metric", "goal"), each, strict=True)) for each in objectives
+    ]
     return History(
         a_space(*parameters),
-        [Objective.model_validate({"metric": metric, "goal": goal}) for metric, goal in objectives],
+        [Objective.model_validate(objective) for objective in written],
         [Constraint.model_validate(constraint) for constraint in constraints],
     )
 

@@ -1,6 +1,7 @@
 """Every example runs to its end on this machine, as its comment says."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -77,6 +78,23 @@ def check_grid(document: dict[str, Any]) -> None:
     assert len(document["trials"]) == 9
     (complete,) = [c for c in document["status"]["conditions"] if c["type"] == "Complete"]
     assert complete["reason"] == "SearchExhausted"
+
+
+def check_sobol(document: dict[str, Any]) -> None:
+    """One trial in each cell of a mesh of 4 by 4, and no value twice."""
+    points = [(trial["parameters"]["lr"], trial["parameters"]["momentum"]) for trial in document["trials"]]
+    cells = {(int(math.log10(lr) + 4), int(momentum / 0.2475)) for lr, momentum in points}
+    assert len(cells) == len({lr for lr, _ in points}) == len({momentum for _, momentum in points}) == 16
+
+
+def check_asha(document: dict[str, Any]) -> None:
+    """Whoever came to the top succeeded, and nobody rested below it."""
+    ends = {trial["phase"]: set[int]() for trial in document["trials"]}
+    for trial in document["trials"]:
+        ends[trial["phase"]].add(trial["observations"][-1]["step"])
+        assert len({observation["attempt"] for observation in trial["observations"]}) == 1
+    assert set(ends) == {"Pruned", "Succeeded"}
+    assert ends["Succeeded"] == {18}
 
 
 def check_halving(document: dict[str, Any]) -> None:
@@ -158,6 +176,8 @@ CHECKS = {
     "quickstart.yaml": check_quickstart,
     "gp.yaml": check_gp,
     "grid.yaml": check_grid,
+    "sobol.yaml": check_sobol,
+    "asha.yaml": check_asha,
     "halving.yaml": check_halving,
     "hyperband.yaml": check_hyperband,
     "hypergradients.yaml": check_hypergradients,

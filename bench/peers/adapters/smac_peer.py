@@ -1,4 +1,7 @@
-"""SMAC 3: its random forest (hyperparameter optimisation facade) and its Gaussian process (black-box facade)."""
+"""SMAC 3: its random forest (hyperparameter optimisation facade) and its Gaussian process (black-box facade).
+
+By default SMAC fits its forest once and proposes eight configurations from it; with `forest-anew` it fits for each.
+"""
 
 import math
 import tempfile
@@ -24,6 +27,11 @@ from bench.peers.protocol import NotOffered, Parameter, Parameters, Setting, hol
 
 _SEED = 0
 """The one seed of trials that SMAC takes to be deterministic."""
+_FACADES = {
+    "forest": smac.HyperparameterOptimizationFacade,
+    "forest-anew": smac.HyperparameterOptimizationFacade,
+    "gp": smac.BlackBoxFacade,
+}
 
 
 class SmacPeer:
@@ -35,7 +43,7 @@ class SmacPeer:
         if setting.objectives > 1 or setting.constraints or setting.scheduler:
             raise NotOffered("SMAC is measured with one objective and without constraints")
         warnings.simplefilter("ignore")
-        facade = {"forest": smac.HyperparameterOptimizationFacade, "gp": smac.BlackBoxFacade}[setting.method]
+        facade = _FACADES[setting.method]
         self._parameters = {parameter["name"]: parameter for parameter in setting.parameters}
         self._space = _space(setting.parameters)
         scenario = smac.Scenario(
@@ -45,7 +53,8 @@ class SmacPeer:
             seed=setting.seed,
             output_directory=Path(tempfile.mkdtemp()),
         )
-        self._smac = facade(scenario, _never_called, overwrite=True, logging_level=50)
+        selector = facade.get_config_selector(scenario, retrain_after=1) if setting.method == "forest-anew" else None
+        self._smac = facade(scenario, _never_called, config_selector=selector, overwrite=True, logging_level=50)
         self._asked: list[TrialInfo] = []
 
     def ask(self) -> tuple[int, Parameters]:

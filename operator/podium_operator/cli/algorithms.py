@@ -1,7 +1,9 @@
 """`podium algorithms`: every sampler and scheduler with its settings, told from the models that check manifests."""
 
 import json
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Iterable, Iterator
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from annotated_types import Ge, Gt, Le, Lt
@@ -27,7 +29,7 @@ def command(
     console = Console(highlight=False)
     for kind, title in (("search", "search: what to try"), ("scheduler", "scheduler: how much to spend on it")):
         console.print(f"\n[bold]{title}[/bold]")
-        common = _common_fields(catalogue[kind])
+        common = common_fields(catalogue[kind])
         if common:
             console.print(Padding(Text.assemble("\n", ("any of them", "bold green")), (0, 0, 0, 2)))
             console.print(Group(*(line for field in common for line in _field_lines(field))))
@@ -53,7 +55,7 @@ def describe(model: type[Model]) -> dict[str, Any]:
     return {"algorithm": algorithm_name(model), "meaning": " ".join((model.__doc__ or "").split()), "fields": fields}
 
 
-def _common_fields(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def common_fields(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the fields that all algorithms have in the same form."""
     first, *others = (entry["fields"] for entry in entries)
     return [field for field in first if all(field in fields for fields in others)]
@@ -75,31 +77,44 @@ def _field(name: str, field: FieldInfo, prefix: str = "") -> dict[str, Any]:
     return {
         "name": prefix + (field.alias or name),
         "default": "required" if field.is_required() else field.default,
-        "range": _range(field),
+        "range": ", ".join(_limits(field.annotation, field.metadata)),
         "meaning": " ".join((field.description or "").split()),
     }
 
 
-def _range(field: FieldInfo) -> str:
-    words = []
-    for bound in field.metadata:
+def _limits(annotation: Any, metadata: Iterable[Any] = ()) -> Iterator[str]:
+    """Yield what a value must keep: its bounds, its choices, and what holds for each item of a list."""
+    for bound in metadata:
         match bound:
             case Ge(value):
-                words.append(f">= {value}")
+                yield f">= {value}"
             case Gt(value):
-                words.append(f"> {value}")
+                yield f"> {value}"
             case Le(value) if value != MAX_COUNT:
-                words.append(f"<= {value}")
+                yield f"<= {value}"
             case Lt(value):
-                words.append(f"< {value}")
-    return ", ".join(words)
+                yield f"< {value}"
+            case FieldInfo():
+                yield from _limits(None, bound.metadata)
+    parts = get_args(annotation)
+    match get_origin(annotation):
+        case origin if origin is Literal:
+            yield " | ".join(parts)
+        case origin if origin is Annotated:
+            yield from _limits(parts[0], parts[1:])
+        case origin if origin in (Union, UnionType):
+            yield from (limit for part in parts for limit in _limits(part))
+        case origin if origin is list:
+            limits = ", ".join(_limits(parts[0]))
+            if limits:
+                yield f"each {limits}"
 
 
 def _field_lines(field: dict[str, Any]) -> list[RenderableType]:
     line = Text(f"{field['name']}", style="cyan")
     default = field["default"]
-    if default is not None:
-        line.append(" required" if default == "required" else f" = {json.dumps(default)}", style="default")
+    told = {None: " optional", "required": " required"}.get(default if isinstance(default, str | None) else "")
+    line.append(told or f" = {json.dumps(default)}", style="default")
     if field["range"]:
         line.append(f"  ({field['range']})", style="dim")
     return [Padding(line, (0, 0, 0, 4)), Padding(Text(field["meaning"]), (0, 0, 0, 8))]

@@ -10,6 +10,7 @@ from podium_contract.experiment import ExperimentSpec
 from podium_contract.lifecycle import Phase
 from podium_contract.wire import TrialRecord
 from podium_operator.results import Results
+from podium_suggestion.pareto import given_reference, hypervolume, non_dominated
 from podium_suggestion.space import Space
 
 FloatArray = NDArray[np.float64]
@@ -60,6 +61,36 @@ def best_so_far(values: Sequence[float], *, maximize: bool) -> FloatArray:
     """Return the running best, shape (n,)."""
     accumulate = np.maximum if maximize else np.minimum
     return np.asarray(accumulate.accumulate(np.asarray(values, dtype=np.float64)))
+
+
+@dataclass(frozen=True)
+class FrontGrowth:
+    """How the front of several objectives grew, trial by trial."""
+
+    numbers: tuple[int, ...]
+    """Usable trials, ascending; those that break a constraint are none."""
+    volumes: FloatArray
+    """Hypervolume of the trials up to each, shape (n,)."""
+    reference: tuple[float, ...]
+    """What volumes are measured from, by objective: as stated, else the front's worst value and a tenth of its range."""
+
+
+def front_growth(results: Results) -> FrontGrowth | None:
+    """Return how the hypervolume grew; None without several objectives and a usable trial."""
+    spec = results.experiment.spec
+    values = {metric: final_values(results, metric) for metric in spec.metric_names}
+    numbers = sorted(set.intersection(*(set(by_trial) for by_trial in values.values())))
+    numbers = [n for n in numbers if all(bound.violation(values[bound.metric][n]) == 0 for bound in spec.constraints)]
+    if len(spec.objectives) < 2 or not numbers:
+        return None
+    losses = np.array([[each.loss(values[each.metric][n]) for each in spec.objectives] for n in numbers])
+    ordered = losses[np.lexsort(losses.T[::-1])]
+    front = ordered[non_dominated(ordered)]
+    stated = given_reference(spec.objectives)
+    reference = np.where(np.isfinite(stated), stated, front.max(axis=0) + 0.1 * np.ptp(front, axis=0))
+    volumes = np.array([hypervolume(losses[: count + 1], reference) for count in range(len(numbers))])
+    shown = tuple(each.loss(float(bound)) for each, bound in zip(spec.objectives, reference, strict=True))
+    return FrontGrowth(tuple(numbers), volumes, shown)
 
 
 def encoded(spec: ExperimentSpec, trials: Sequence[TrialRecord]) -> FloatArray:

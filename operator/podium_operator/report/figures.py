@@ -24,6 +24,7 @@ from podium_operator.report.facts import (
     curve_of,
     encoded,
     final_values,
+    front_growth,
     importance_of,
     lineage_of,
     trial_span,
@@ -253,12 +254,41 @@ def draw_front(results: Results) -> Drawing | None:
     )
     for number in chosen:
         axes.annotate(str(number), (across[number], up[number]), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    for objective, draw in ((first, axes.axvline), (second, axes.axhline)):
+        if objective.reference is not None:
+            draw(objective.reference, color="#999999", linewidth=1, linestyle=":")
     _label(axes, _metric_label(first), _metric_label(second))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     words = f"{len(chosen)} of {len(both)} trials are not dominated."
     if not is_whole:
         words += f" Seen by the first two of {len(spec.objectives)} objectives."
+    if any(objective.reference is not None for objective in (first, second)):
+        words += " Dotted: the stated reference."
     return Drawing("front", "Pareto front", words, figure)
+
+
+def draw_hypervolume(results: Results) -> Drawing | None:
+    """Draw how much the front of several objectives dominates, trial by trial."""
+    growth = front_growth(results)
+    if growth is None or not growth.volumes[-1] > 0:
+        return None
+    shares = growth.volumes / growth.volumes[-1]
+    figure, axes = _canvas()
+    numbers = [1, *growth.numbers, len(results.trials)]
+    axes.step(numbers, [0.0, *shares, 1.0], where="post", color=_BEST, linewidth=1.6)
+    axes.set_ylim(0.0, 1.05)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _label(axes, "trial", "hypervolume, share of the last")
+    half, most = (growth.numbers[int(np.argmax(shares >= share))] for share in (0.5, 0.99))
+    point = ", ".join(
+        f"{objective.metric} {value:.4g}"
+        for objective, value in zip(results.experiment.spec.objectives, growth.reference, strict=True)
+    )
+    words = (
+        f"What the front dominates, measured from {point}: {growth.volumes[-1]:.5g} in the end, half of it by trial "
+        f"{half}, 99 % by trial {most}."
+    )
+    return Drawing("hypervolume", "Hypervolume", words, figure)
 
 
 def draw_rungs(results: Results) -> Drawing | None:
@@ -372,6 +402,7 @@ def _draw_schedule(axes: Axes, column: Column, results: Results, lineage: Sequen
 _FIGURES: tuple[Callable[[Results], Drawing | None], ...] = (
     draw_history,
     draw_front,
+    draw_hypervolume,
     draw_curves,
     draw_population,
     draw_rungs,

@@ -10,6 +10,7 @@ from bench.results import Cell, Result, Results
 from bench.simulator import Run
 from bench.tabulation import Figures, not_run, number
 from bench.tasks import all_tasks, select
+from podium_contract.parameters import Assignment
 
 RANDOM, TPE = Method.parse("random"), Method.parse("tpe")
 
@@ -84,7 +85,7 @@ def test_what_cannot_be_run_is_kept_with_its_reason(tmp_path: Path) -> None:
     (result,) = results.all("search")
     assert result.run is None
     assert "tpee" in result.error
-    assert "tpee" in "".join(map(str, [table.rows for table in search.tables(search.Found(results, 1))]))
+    assert "tpee" in "".join(map(str, [table.rows for table in search.further_tables(search.Found(results, 1))]))
 
 
 def test_no_run_begins_after_the_minutes_are_up(tmp_path: Path) -> None:
@@ -111,11 +112,17 @@ def test_the_search_suite_ranks_methods_at_half_and_full_budget(tmp_path: Path) 
     assert list(found.groups()) == ["continuous", "multi-objective", "constrained"]
     scores = found.scores(["branin-2d"])
     assert scores is not None
-    assert (scores.methods, scores.seeds) == (["random", "tpe"], 1)
+    assert (scores.methods, scores.seeds) == (["random", "tpe"], [0])
     assert np.array_equal(scores.half, scores.full)
-    titles = {table.title: table for table in search.tables(found)}
-    ranked = titles["mean rank, constrained (1 tasks)"]
-    assert [row[:2] for row in ranked.rows] == [["tpe", "1.00 (1.00-1.00)"], ["random", "2.00 (2.00-2.00)"]]
+    ranked, regrets, *others = search.tables(found)
+    assert ranked.title == "mean rank of 2 methods (1 is best) at half / full budget, 1 seed"
+    assert ranked.columns == ["method", "all (1)", "continuous (1)", "mean regret"]
+    assert [row[:3] for row in ranked.rows] == [
+        ["tpe", "1.00 / 1.00 (1.00-1.00)", "1.00 / 1.00"],
+        ["random", "2.00 / 2.00 (2.00-2.00)", "2.00 / 2.00"],
+    ]
+    assert [cell.startswith("**") for cell in regrets.rows[0]] == [False, False, True]
+    assert others[0].columns == ["method", "all (2)", "multi-objective (1)", "constrained (1)", "mean regret"]
     assert search.Found(results, workers=1, only=["tpe"]).methods == ["tpe"]
 
 
@@ -132,8 +139,9 @@ def test_the_fidelity_suite_runs_every_method_for_the_same_time(tmp_path: Path) 
     assert {run.elapsed for run in runs} == {fidelity.terms(task, 8).limit}
     assert all(run.busy_share > 0.99 for run in runs)
     assert runs[1].trials > 2 * runs[0].trials
-    titles = [table.title for table in fidelity.tables(found)]
-    assert titles[0] == "multi-fidelity, 8 workers: mean rank (1 tasks)"
+    ranked = next(fidelity.tables(found))
+    assert ranked.title == "multi-fidelity: mean rank at the end of the time (1 is best)"
+    assert ranked.columns == ["method", "8 workers (1 tasks, 1 seeds)"]
     _, traces = found.traces(task.name, 8)
     assert all(np.all(np.diff(regrets) <= 0) for regrets in traces.values())
 
@@ -147,9 +155,52 @@ def test_latency_is_measured_in_turns_and_kept_by_method(tmp_path: Path) -> None
     assert [row[0] for row in table.rows] == ["random", "tpe"]
 
 
+@pytest.mark.parametrize(
+    "name", ["auto", "gp", "forest", "tpe", "cmaes", "evolution", "evolution(variant=differential)", "frugal", "sobol"]
+)
+def test_every_sampler_goes_through_the_same_cycles(name: str) -> None:
+    (timing,) = latency.measure([Method.parse(name)], "floats", trials=25, repeats=2, cap=5.0)
+    assert (len(timing.milliseconds), timing.error) == (2, "")
+
+
+def test_a_new_result_is_told_before_each_ask_and_both_are_paid_for() -> None:
+    class Scripted:
+        """Asking takes two seconds, telling one."""
+
+        seconds = 10.0
+
+        def __init__(self) -> None:
+            self.calls: list[str] = []
+
+        def ask(self) -> Assignment:
+            self.seconds += 2.0
+            self.calls.append("ask")
+            return {f"x{index}": 10 ** (-5 + 5 * 0.3) for index in range(9)} | {"x9": 10 ** (-5 + 5 * 0.8)}
+
+        def tell(self, loss: float) -> None:
+            self.seconds += 1.0
+            self.calls.append(f"tell {loss:.2f}")
+
+    tuner = Scripted()
+    cycles = latency.timed_cycles(tuner, latency.latency_task("floats", trials=5))
+    assert [next(cycles) for _ in range(2)] == [3.0, 3.0]
+    assert tuner.calls == ["ask", "tell 0.25", "ask", "tell 0.25", "ask"]
+
+
 def test_a_method_that_has_used_its_time_is_not_asked_again() -> None:
     (timing,) = latency.measure([TPE], "floats", trials=20, repeats=50, cap=1e-9)
     assert len(timing.milliseconds) == 1
+
+
+def test_a_method_that_has_nothing_more_to_propose_says_why() -> None:
+    grid, unknown = Method.parse("grid(pointsPerParameter=2)"), Method.parse("tpee")
+    timings = latency.measure([grid, unknown], "floats", trials=1, repeats=2**10 + 1, cap=60.0)
+    assert [len(timing.milliseconds) for timing in timings] == [2**10 - 1, 0]  # the first ask belongs to no cycle
+    assert "have all been tried" in timings[0].error
+    assert "tpee" in timings[1].error
+    (table,) = latency.tables({"floats": timings})
+    assert table.rows[1] == ["tpee", "-"]
+    assert len(table.notes) == 2
 
 
 def test_a_table_reads_the_same_in_the_terminal_and_in_a_document() -> None:

@@ -117,6 +117,34 @@ def test_a_failed_installation_tells_the_installers_reason(monkeypatch: pytest.M
     assert not is_installed(kind)
 
 
+def test_a_peer_whose_requirements_fit_nothing_is_installed_without_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PODIUM_BENCH_CACHE", str(tmp_path))
+    kind = PeerKind("fake", ("torch", "numpy"), ("plain",), bare=("Fake_Peer==1.4",))
+    install(kind, python=str(_recording(tmp_path)))
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "install --quiet torch numpy",
+        "install --quiet --no-deps Fake_Peer==1.4",
+        "freeze",
+    ]
+    assert version_of(kind) == "1.4"
+
+
+def _recording(folder: Path) -> Path:
+    """Return an interpreter whose environments' interpreters write down what pip is asked for."""
+    script = folder / "python"
+    script.write_text(
+        "#!/bin/sh\n"
+        'if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; exit; fi\n'
+        "shift 3\n"
+        f'echo "$@" >> {folder}/calls\n'
+        'if [ "$1" = freeze ]; then echo fake-peer==1.4; fi\n'
+    )
+    script.chmod(0o755)
+    return script
+
+
 def _failing(folder: Path) -> Path:
     script = folder / "python"
     script.write_text("#!/bin/sh\necho 'ERROR: no space left' >&2\nexit 1\n")

@@ -10,6 +10,7 @@ from bench.podium_tuner import PodiumTuner
 from bench.simulator import Job, Orders, Report, Run, Simulation, best_after
 from bench.tasks import all_tasks
 from bench.tasks.task import State, Step, Task, real, space_of
+from bench.tasks.training import schedule_task
 from podium_contract.parameters import Assignment
 
 
@@ -164,6 +165,32 @@ def test_a_stopping_scheduler_ends_trials_early() -> None:
     run = Method.parse("random+median").run(task, seed=0, workers=2, trials=15)
     assert run.trials == 15
     assert 3 * task.steps < run.steps < 15 * task.steps
+
+
+@pytest.mark.parametrize("scheduler", ["pbt", "pb2"])
+def test_clones_of_a_population_go_on_from_their_parents_steps(scheduler: str) -> None:
+    task = schedule_task(steps=12)
+    parents: list[tuple[int, int]] = []
+
+    class Watched:
+        def __init__(self, tuner: PodiumTuner) -> None:
+            self._tuner = tuner
+
+        @property
+        def seconds(self) -> float:
+            return self._tuner.seconds
+
+        def exchange(self, report: Report | None, free: int) -> Orders:
+            orders = self._tuner.exchange(report, free)
+            parents.extend(job.parent for job in orders.jobs if job.parent is not None)
+            return orders
+
+    tuner = Method.parse(f"random+{scheduler}(interval=3)").tuner(task, seed=0, workers=8, trials=96)
+    run = Simulation(task, Watched(tuner), workers=8, limit=12.0).play()
+    assert parents
+    assert all(step in {3, 6, 9} for _, step in parents)
+    assert run.trials == 8 + len(parents)
+    assert run.busy_share == 1.0
 
 
 def test_settings_in_a_methods_name_reach_the_engine() -> None:

@@ -1,13 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bench.pareto import hypervolume
 from bench.tasks import SINGLE_OBJECTIVE, Task, all_tasks, select
 from bench.tasks.continuous import shifts
 from bench.tasks.training import schedule_task
 from podium_contract.parameters import Assignment, assignment_faults
+from podium_suggestion.pareto import hypervolume
 from podium_suggestion.space import Space
 
 TASKS = all_tasks()
@@ -144,25 +142,7 @@ def test_no_constant_rate_is_as_good_as_a_falling_one() -> None:
     assert min(constant) > task.optimum + 0.3
 
 
-# --- hypervolume ----------------------------------------------------------------------------------------------
-
-
-def test_hypervolume_of_overlapping_boxes_counts_the_overlap_once() -> None:
-    assert hypervolume(np.array([[1.0, 3.0], [2.0, 1.0], [2.5, 2.5]]), (4.0, 4.0)) == pytest.approx(3 + 6 - 2)
-    assert hypervolume(np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]), (2.0, 2.0, 2.0)) == pytest.approx(4 + 4 - 2)
-
-
-def test_hypervolume_ignores_what_is_beyond_the_reference() -> None:
-    assert hypervolume(np.array([[5.0, 0.0], [np.inf, np.inf]]), (4.0, 4.0)) == 0.0
-
-
-@given(st.integers(2, 4), st.integers(0, 10_000))
-def test_hypervolume_is_the_share_of_random_points_that_are_dominated(objectives: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    losses = rng.random((6, objectives))
-    darts = rng.random((4000, objectives))
-    share = np.any(np.all(darts[:, np.newaxis] >= losses, axis=2), axis=1).mean()
-    assert hypervolume(losses, (1.0,) * objectives) == pytest.approx(share, abs=0.05)
+# --- known fronts ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["zdt1-6d", "zdt2-6d", "zdt3-6d"])

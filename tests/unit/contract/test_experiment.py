@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from builders.experiments import a_float, a_scheduler, a_template, an_experiment, an_experiment_spec, an_objective
 from podium_contract.experiment import (
@@ -57,6 +58,19 @@ def test_target_is_reached_from_the_good_side(goal: Any, value: float, reached: 
 
 def test_objective_without_target_is_never_reached() -> None:
     assert not Objective(metric="m", goal="minimize").is_reached_by(-math.inf)
+
+
+@pytest.mark.parametrize(("goal", "target"), [("maximize", 0.4), ("maximize", 0.5), ("minimize", 0.6)])
+def test_a_target_that_is_no_better_than_the_reference_is_refused(goal: Any, target: float) -> None:
+    with pytest.raises(ValidationError, match=f"target must be better than the reference, got target={target:g} and"):
+        Objective(metric="m", goal=goal, target=target, reference=0.5)
+
+
+def test_a_reference_is_refused_where_there_is_no_front() -> None:
+    one = an_objective("loss") | {"reference": 1.0}
+    with pytest.raises(ValidationError, match="got one objective; remove it, or bound the metric by a constraint"):
+        an_experiment_spec(objectives=[one])
+    assert an_experiment_spec(objectives=[one, an_objective("size")]).objectives[0].reference == 1.0
 
 
 @pytest.mark.parametrize(

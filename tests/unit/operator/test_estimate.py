@@ -1,10 +1,12 @@
 """What `podium estimate` and `podium validate` reckon, against numbers worked by hand."""
 
+from typing import Any
+
 import pytest
 import typer
 
 from builders.experiments import a_choice, a_float, a_population, a_scheduler, an_experiment, an_experiment_spec, an_int
-from podium_contract.algorithms import SCHEDULERS, SEARCHES, AshaScheduler
+from podium_contract.algorithms import SCHEDULERS, SEARCHES, AshaScheduler, HalvingScheduler, PbtScheduler
 from podium_operator.cli.algorithms import describe
 from podium_operator.cli.estimate import Estimate, alternatives, estimate_of, parse_duration, trials_within
 from podium_operator.cli.validate import summary
@@ -102,9 +104,20 @@ def test_every_algorithm_and_each_of_its_fields_has_a_meaning(model: type) -> No
     assert all(field["meaning"].strip() for field in entry["fields"])
 
 
-def test_range_leaves_out_what_no_one_reaches() -> None:
-    (maximum,) = [field for field in describe(AshaScheduler)["fields"] if field["name"] == "max"]
-    assert (maximum["default"], maximum["range"]) == ("required", ">= 1")
+@pytest.mark.parametrize(
+    ("model", "name", "default", "limits"),
+    [
+        (AshaScheduler, "max", "required", ">= 1"),
+        (AshaScheduler, "settings.variant", "promotion", "promotion | stopping"),
+        (HalvingScheduler, "settings.bracketSize", None, ">= 1"),
+        (PbtScheduler, "settings.perturbationFactors", [0.8, 1.2], "each > 0, <= 100"),
+        (PbtScheduler, "settings.mutable", None, ""),
+    ],
+    ids=["no bound that no one reaches", "choices", "optional", "items", "none"],
+)
+def test_range_is_what_a_value_must_keep(model: type, name: str, default: Any, limits: str) -> None:
+    (field,) = [field for field in describe(model)["fields"] if field["name"] == name]
+    assert (field["default"], field["range"]) == (default, limits)
 
 
 def test_population_trains_every_place_once_whoever_holds_it() -> None:

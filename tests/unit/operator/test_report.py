@@ -7,7 +7,9 @@ import re
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from builders.experiments import a_float, a_population, a_scheduler, an_experiment, an_objective
@@ -20,6 +22,7 @@ from podium_operator.report.facts import (
     best_so_far,
     curve_of,
     final_values,
+    front_growth,
     importance_of,
     lineage_of,
 )
@@ -115,6 +118,33 @@ def test_front_of_three_objectives_is_told_to_be_a_view_and_has_no_line() -> Non
     (front,) = [drawing for drawing in drawings(results) if drawing.name == "front"]
     assert front.words.endswith("Seen by the first two of 3 objectives.")
     assert [line.get_linestyle() for line in front.figure.axes[0].get_lines()] == ["None"]
+
+
+def test_the_hypervolume_never_shrinks_and_is_measured_from_what_is_stated() -> None:
+    objectives = [an_objective("loss") | {"reference": 0.8}, an_objective("latency")]
+    results = some_results(30, objectives=objectives, scheduler=IN_FULL)
+    growth = front_growth(results)
+    assert growth is not None
+    assert growth.reference[0] == 0.8
+    worst = max(standing.metrics["latency"] for standing in results.experiment.status.best)
+    assert growth.reference[1] >= worst
+    assert (np.diff(growth.volumes) >= 0).all()
+    (drawing,) = [drawing for drawing in drawings(results) if drawing.name == "hypervolume"]
+    assert f"measured from loss 0.8, latency {growth.reference[1]:.4g}: {growth.volumes[-1]:.5g}" in drawing.words
+
+
+def test_trials_that_break_a_constraint_add_nothing_to_the_hypervolume() -> None:
+    spec: dict[str, Any] = {"objectives": [an_objective("loss"), an_objective("latency")], "scheduler": IN_FULL}
+    free = front_growth(some_results(30, **spec))
+    bound = float(np.median(list(final_values(some_results(30, **spec), "latency").values())))
+    bounded = front_growth(some_results(30, **spec, constraints=[{"metric": "latency", "max": bound}]))
+    assert free is not None
+    assert bounded is not None
+    assert set(bounded.numbers) < set(free.numbers)
+
+
+def test_one_objective_has_no_hypervolume(results: Results) -> None:
+    assert front_growth(results) is None
 
 
 def test_configurations_are_followed_across_inactive_parameters(results: Results) -> None:

@@ -36,6 +36,7 @@ class TestAuto(SamplerConformance):
 
         assert best("auto") < 0.6 * best("random")
 
+    @pytest.mark.option("auto.closingShare")
     def test_closing_share_is_how_much_of_the_budget_is_small_steps(self) -> None:
         for share in (0.0, 0.5):
             spec = self.a_spec(PLANE, search={"algorithm": "auto", "settings": {"closingShare": share}}, max_trials=40)

@@ -42,18 +42,21 @@ class TestCmaes(SamplerConformance):
 
         assert best("cmaes") < 0.4 * best("random")
 
+    @pytest.mark.option("cmaes.startupTrials")
     def test_startup_trials_are_a_sobol_sequence(self) -> None:
         sobol = self.run(self.a_spec(PLANE, search={"algorithm": "sobol", "seed": 2}), 20, bowl)[1]
         assert self.proposals(2, 20, startupTrials=20) == sobol
         assert self.proposals(2, 20, startupTrials=8)[:8] == sobol[:8]
         assert self.proposals(2, 20, startupTrials=8)[8:] != sobol[8:]
 
+    @pytest.mark.option("cmaes.initialStep")
     def test_first_step_is_how_far_the_first_generation_goes(self) -> None:
         def spread(step: float) -> float:
             return float(np.std([a["x"] for a in self.proposals(1, 30, initialStep=step, population=20)[10:]]))
 
         assert spread(0.3) > 5 * spread(0.02)
 
+    @pytest.mark.option("cmaes.population")
     def test_population_is_the_length_of_a_generation(self) -> None:
         for population in (5, 12):
             search = {"algorithm": "cmaes", "settings": {"population": population, "startupTrials": 4}}
@@ -151,6 +154,7 @@ def test_converged_run_is_followed_by_one_of_twice_the_population() -> None:
     pytest.fail("400 trials of one configuration are convergence")
 
 
+@pytest.mark.option("cmaes.restarts")
 @pytest.mark.parametrize("restarts", ["bipop", "ipop", "none"])
 def test_restarts_are_what_the_setting_says(restarts: str) -> None:
     history = a_history(*PLANE)

@@ -10,6 +10,7 @@ from builders.spaces import a_history, a_space, with_trial
 from podium_contract.lifecycle import Phase
 from podium_contract.parameters import Assignment
 from podium_suggestion.ranking import ranking
+from podium_suggestion.samplers import make_sampler
 from podium_suggestion.samplers.base import trial_rng
 from podium_suggestion.samplers.forest import Forest, training_set
 from unit.suggestion.sampler_conformance import PLANE, SamplerConformance, bowl, median_best
@@ -32,15 +33,27 @@ class TestForest(SamplerConformance):
             at_random, bowl, 3
         )
 
+    @pytest.mark.option("forest.startupTrials")
     def test_startup_trials_are_a_sobol_sequence(self) -> None:
         sobol = self.run(self.a_spec(PLANE, search={"algorithm": "sobol", "seed": 2}), 12, bowl)[1]
         assert self.proposals(2, 12, startupTrials=12) == sobol
         assert self.proposals(2, 12, startupTrials=5)[:5] == sobol[:5]
         assert self.proposals(2, 12, startupTrials=5)[5:] != sobol[5:]
 
-    def test_trees_change_what_is_proposed(self) -> None:
-        assert self.proposals(1, 12, trees=3) != self.proposals(1, 12, trees=24)
+    @pytest.mark.option("forest.trees")
+    def test_more_trees_agree_more_on_what_to_try(self) -> None:
+        """Forests of different seeds over one history: their proposals lie the closer together the more trees they have."""
+        history, _ = self.run(self.a_spec(PLANE), 20, bowl)
 
+        def spread(trees: int) -> float:
+            search = {"algorithm": "forest", "settings": {"trees": trees, "randomShare": 0}}
+            sampler = make_sampler(self.a_spec(PLANE, search=search), history.space)
+            proposals = [self.as_assignment(sampler.propose(history, 21, trial_rng(seed, 21))) for seed in range(20)]
+            return float(np.std([a["x"] for a in proposals]) + np.std([a["y"] for a in proposals]))
+
+        assert spread(100) < 0.5 * spread(2)
+
+    @pytest.mark.option("forest.randomShare")
     def test_random_share_is_how_many_trials_no_model_placed(self) -> None:
         def far(share: float) -> int:
             return sum(bowl(assignment) > 0.1 for assignment in self.proposals(0, 40, randomShare=share)[20:])

@@ -34,10 +34,6 @@ class TestFrugal(SamplerConformance):
             ours = median_best(partial(self.proposals, globalShare=share), bowl)
             assert ours < 0.3 * median_best(at_random, bowl)
 
-    @pytest.mark.parametrize("setting", [{"initialStep": 0.05}, {"globalShare": 0.0}])
-    def test_setting_changes_what_is_proposed(self, setting: dict[str, Any]) -> None:
-        assert self.proposals(1, 30, **setting) != self.proposals(1, 30)
-
     def test_first_trial_has_the_defaults_that_there_are(self) -> None:
         _, proposed = self.run(self.a_spec(CHEAP), 1, bowl)
         assert proposed[0]["x"] == 0.1
@@ -65,6 +61,7 @@ def length(step: Assignment, x: float, y: float) -> float:
     return float(np.hypot(step["x"] - x, step["y"] - y))
 
 
+@pytest.mark.option("frugal.initialStep")
 def test_steps_have_the_initial_length_per_parameter() -> None:
     history = a_history(*PLANE)
     with_trial(history, {"x": 0.5, "y": 0.5}, 1.0)
@@ -109,6 +106,18 @@ def test_steps_shorten_while_they_lead_nowhere_and_the_search_then_begins_anew()
     assert np.mean(distances[10:20]) < 0.6 * np.mean(distances[:4])
     late = [trial.assignment for trial in history.trials.values()][45:]
     assert max(length(step, 0.2, 0.2) for step in late) > 0.2
+
+
+@pytest.mark.option("frugal.globalShare")
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.25, 10), (1.0, 40)])
+def test_global_share_is_how_many_trials_are_no_step_from_the_best(share: float, count: int) -> None:
+    """Trials are all alike, so that the best is the first, and local steps come in pairs of opposites about it."""
+    history = a_history(*PLANE)
+    with_trial(history, {"x": 0.5, "y": 0.5}, 1.0)
+    sampler = FrugalSampler(history.space, FrugalSettings(global_share=share), 0)
+    steps = [sampler.propose(history, number, trial_rng(0, number)) for number in range(2, 42)]
+    far = [step for step in steps if length(step, 0.5, 0.5) != pytest.approx(0.15 * 2**0.5)]
+    assert len(far) == count
 
 
 def test_share_of_trials_is_global_but_within_what_has_worked() -> None:

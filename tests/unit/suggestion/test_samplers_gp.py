@@ -21,7 +21,7 @@ from podium_suggestion.samplers.gp.acquisition import (
     make_acquisition,
 )
 from podium_suggestion.samplers.gp.kernel import Embedding, Warp, matern, squared_distances
-from podium_suggestion.samplers.gp.landscape import Bound, Landscape, Term
+from podium_suggestion.samplers.gp.landscape import Bound, Landscape, ModelTerm
 from podium_suggestion.samplers.gp.model import Fit, GaussianProcess, Hyperparameters
 from podium_suggestion.samplers.gp.sampler import GpSampler, has_settled
 from podium_suggestion.samplers.gp.search import AcquisitionSearch
@@ -178,6 +178,26 @@ def test_fitting_finds_what_matters() -> None:
     assert np.argsort(fitted.lengths)[:2].tolist() == [1, 2]
     assert fitted.lengths[0] > 10.0 * fitted.lengths[1]
     assert fitted.noise < 1e-3
+
+
+@pytest.mark.option("gp.inputWarping")
+def test_warping_learns_where_in_its_range_each_parameter_moves_the_loss_faster() -> None:
+    """Of x at the upper end, of y at the lower one: the shapes of a power's warp are its exponent and 1."""
+    history = a_history(a_float("x", 0.0, 1.0, "linear"), a_float("y", 0.0, 1.0, "linear"))
+    for x, y in points(40, space=history.space):
+        with_trial(history, {"x": x, "y": y}, float(np.sin(6.0 * x**4) + np.sin(6.0 * y**0.3)))
+
+    def warp_of(settings: GpSettings) -> Warp | None:
+        sampler = GpSampler(history.space, settings, seed=0, max_trials=100)
+        sampler.propose(history, 41, trial_rng(0, 41))
+        ((_, fitted),) = sampler._fitted.values()
+        return fitted.warp
+
+    learnt = warp_of(GpSettings(input_warping=True))
+    assert warp_of(GpSettings()) is None
+    assert learnt is not None
+    assert learnt.a[0] / learnt.b[0] > 2.5
+    assert learnt.a[1] / learnt.b[1] < 0.6
 
 
 def test_fitting_tells_sums_from_interactions() -> None:
@@ -369,9 +389,10 @@ def test_losses_are_comparable_where_the_ranking_of_the_feasible_is_theirs() -> 
     history = a_history(a_float(), constraints=({"metric": "size", "max": 1.0},))
     for loss, size in ((0.3, 0.0), (0.1, 2.0), (0.2, 0.0)):
         with_trial(history, {"lr": 0.01}, loss=loss, size=size)
-    losses = comparable_losses(history, np.array([2, 0, 1]), np.random.default_rng(0))
-    np.testing.assert_array_equal(losses, [0.2, 0.3, 0.1])
-    assert comparable_losses(history, np.array([0, 2, 1]), np.random.default_rng(0)) is None
+    losses = comparable_losses(history, np.array([2, 0, 1]))
+    assert losses is not None
+    np.testing.assert_array_equal(losses[:, 0], [0.2, 0.3, 0.1])
+    assert comparable_losses(history, np.array([0, 2, 1])) is None
 
 
 def test_an_excess_is_zero_at_its_bound_and_beyond_it_where_the_metric_is_missing() -> None:
@@ -446,6 +467,16 @@ def test_acquisitions_change_with_mean_and_deviation_as_they_say(name: str, mean
     np.testing.assert_allclose([promise.by_mean[0], promise.by_deviation[0]], numeric, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.option("gp.acquisition")
+@pytest.mark.parametrize(("name", "preferred"), [("pi", 0), ("ei", 1), ("log-ei", 1), ("ucb", 2)])
+def test_each_acquisition_prefers_what_it_is_for(name: Any, preferred: int) -> None:
+    """Sure of a little, likely to gain much, and hardly likely to gain very much, over the best of 0.4."""
+    sampler = GpSampler(SPACE, GpSettings(acquisition=name), seed=0, max_trials=100)
+    acquisition = sampler._acquisition(0.4, is_bounded=False)
+    means, deviations = np.array([0.34, 0.3, 1.4]), np.array([0.005, 0.3, 1.2])
+    assert np.argmax(acquisition(means, deviations).value) == preferred
+
+
 def test_the_probability_of_improvement_is_the_normal_distributions() -> None:
     promise = ACQUISITIONS["pi"](np.array([0.5]), np.array([0.2]))
     assert np.exp(promise.value[0]) == pytest.approx(norm.cdf(0.35, 0.5, 0.2))
@@ -458,7 +489,7 @@ def test_the_optimistic_bound_weighs_deviations() -> None:
 def test_a_landscape_is_the_sum_of_improvement_and_the_chances_to_keep_bounds() -> None:
     process = a_process()
     bound = Bound(a_process(count=12), limit=0.3)
-    landscape = Landscape([Term(process, ACQUISITIONS["log-ei"]), bound.term])
+    landscape = Landscape([ModelTerm(process, ACQUISITIONS["log-ei"]), bound.term])
     asked = points(6, seed=4)
     mean, deviation = bound.process.predict(asked)
     expected = ACQUISITIONS["log-ei"](*process.predict(asked)).value + norm.logcdf((0.3 - mean) / deviation)

@@ -122,6 +122,7 @@ def agrees(assignment: Assignment, point: Assignment) -> bool:
     return all(assignment[name] == value for name, value in point.items())
 
 
+@pytest.mark.option("search.points")
 @pytest.mark.parametrize("algorithm", [algorithm_name(model) for model in SEARCHES])
 def test_every_search_begins_with_the_points(algorithm: str) -> None:
     numbers = algorithm == "cmaes"

@@ -215,6 +215,7 @@ def test_nobody_is_finished_while_another_trains() -> None:
     assert race.promote(more_trials=False) is None
 
 
+@pytest.mark.option("asha.finishBest")
 def test_finish_best_can_be_turned_off() -> None:
     race = a_race(finishBest=False)
     race.start_and_rest(0.2, 0.1)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from builders.experiments import a_scheduler
 from builders.race import NAN, Race
 from podium_contract.lifecycle import Phase
@@ -131,6 +133,7 @@ def test_brackets_are_no_larger_than_the_limit_of_trials() -> None:
     assert race.promote_all() == [(1, 3), (2, 3), (3, 3)]
 
 
+@pytest.mark.option("halving.bracketSize")
 def test_the_size_of_brackets_can_be_set() -> None:
     race = a_race(bracketSize=3)
     race.start_and_rest(0.3, 0.2, 0.1)

@@ -102,6 +102,7 @@ def test_synchronous_brackets_wait_for_full_rungs() -> None:
 # --- the asynchronous form ------------------------------------------------------------------------------------
 
 
+@pytest.mark.option("hyperband.asynchronous")
 def test_asynchronous_brackets_promote_as_soon_as_a_rung_has_a_best_share() -> None:
     race = a_race(asynchronous=True)
     race.start(5)
@@ -136,5 +137,6 @@ def test_an_asynchronous_bracket_begins_at_its_own_rung() -> None:
     assert {(trial.bracket, trial.target) for trial in race.history.trials.values()} == {(0, 1), (1, 3), (2, 9)}
 
 
+@pytest.mark.option("hyperband.reductionFactor")
 def test_the_reduction_factor_changes_rungs_and_sizes() -> None:
     assert starts_of(a_race(1, 4, reductionFactor=2), 10) == [(0, 1, 4), (1, 2, 3), (2, 4, 3)]

@@ -72,6 +72,7 @@ def test_trials_that_have_not_come_as_far_do_not_count() -> None:
     assert race.judge(4, 2) is None
 
 
+@pytest.mark.option("median.min", "median.interval")
 def test_nobody_is_judged_before_min_or_off_the_interval() -> None:
     race = a_race(3, 100, interval=2)
     for _ in range(3):

@@ -141,18 +141,21 @@ def test_chosen_values_keep_the_space_and_its_conditions() -> None:
     assert not any(assignment_faults(operator.spec.parameters, clone) for _, clone in clones)
 
 
+@pytest.mark.option("pb2.resampleProbability")
 def test_categories_are_drawn_anew_as_often_as_set() -> None:
     for probability, changes in ((0.0, False), (1.0, True)):
         clones = clones_of(a_mixed_population(resampleProbability=probability))
         assert any(before["optimizer"] != after["optimizer"] for before, after in clones) is changes
 
 
+@pytest.mark.option("pb2.mutable")
 def test_only_mutable_parameters_are_chosen() -> None:
     clones = clones_of(a_mixed_population(mutable=["rate"]))
     assert all(before["depth"] == after["depth"] for before, after in clones)
     assert any(before["rate"] != after["rate"] for before, after in clones)
 
 
+@pytest.mark.option("pb2.exploration")
 def test_exploration_spreads_the_clones() -> None:
     spread = {}
     for exploration in (0.0, 10.0):

@@ -118,6 +118,7 @@ def test_a_trial_that_breaks_a_constraint_ranks_after_those_that_do_not() -> Non
     assert race.judge(3, 1) is not None
 
 
+@pytest.mark.option("asha.reductionFactor")
 def test_the_share_is_set_by_the_reduction_factor() -> None:
     assert arrive(a_race(reductionFactor=3), 0.1, 0.4, 0.2, 0.3) == [3, 4]
     assert arrive(a_race(reductionFactor=2), 0.1, 0.4, 0.2, 0.3) == [2, 4]

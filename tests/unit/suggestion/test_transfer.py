@@ -50,6 +50,7 @@ class TestStartingPoints:
         number = losses.index(min(losses)) + 1
         assert study.records()[0].origin == f"proposed by random: trial {number} of old"
 
+    @pytest.mark.option("search.warmStart.startingPoints")
     @pytest.mark.parametrize("count", [0, 1, 4])
     def test_there_are_as_many_as_asked_for_and_they_are_unlike(self, store: Store, count: int) -> None:
         run(store, "old", task(), search="tpe", max_trials=40)
@@ -105,6 +106,15 @@ class TestStartingPoints:
 
 
 class TestSources:
+    @pytest.mark.option("search.warmStart.experiments")
+    @pytest.mark.parametrize("names", [["one"], ["two", "one"]])
+    def test_only_those_named_are_learnt_from(self, store: Store, names: list[str]) -> None:
+        for name in ("one", "two", "three"):
+            run(store, name, task())
+        found = inherited(store, spec_of(warmStart={"experiments": names}))
+        assert {source.experiment for source in found.sources} == {f"study/{name}/0" for name in names}
+        assert {point.origin.split(" of ")[1] for point in found.starting_points} <= set(names)
+
     def test_only_the_own_namespace_is_read(self, store: Store) -> None:
         run(store, "old", task())
         spec = spec_of(warmStart={"experiments": ["old"]})
@@ -216,6 +226,7 @@ class TestFeatures:
     def begun(self, store: Store, rows: float, **warm_start: Any) -> Inheritance:
         return inherited(store, spec_of(metaFeatures={"rows": rows, "classes": 10}, warmStart=warm_start))
 
+    @pytest.mark.option("search.metaFeatures", "search.warmStart.maxExperiments")
     def test_the_most_alike_are_chosen_and_weigh_the_most(self, store: Store) -> None:
         for name, rows in (("tiny", 100), ("small", 1_000), ("large", 1_000_000)):
             run(store, name, task(), search=self.features(rows))
@@ -315,12 +326,13 @@ def test_a_source_that_misleads_costs_little_more_than_its_starting_points(
     assert misled[-1] < cold[-1] + 0.02
 
 
-def test_without_learning_only_the_starting_points_are_taken() -> None:
-    store = open_store()
+@pytest.mark.option("search.warmStart.learnFromResults")
+@pytest.mark.parametrize("algorithm", ["tpe", "gp", "auto"])
+def test_without_learning_only_the_starting_points_are_taken(algorithm: str, store: Store) -> None:
     run(store, "old", task(0.05), max_trials=30)
     tried: dict[bool, list[Any]] = {}
     for learns in (True, False):
-        search = warm("tpe", "old", learnFromResults=learns)
+        search = warm(algorithm, "old", learnFromResults=learns)
         study = a_study(store, f"learns-{learns}", search=search, max_trials=12)
         tried[learns] = []
         while (work := study.ask()) is not None:

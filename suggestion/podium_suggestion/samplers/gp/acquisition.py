@@ -68,7 +68,8 @@ def improvement_parts(mean: FloatArray, deviation: FloatArray, best: float) -> t
     return (best - mean) * ndtr(z), deviation * np.exp(-0.5 * z**2 - _LOG_SQRT_2PI)
 
 
-def log_expected_improvement(mean: FloatArray, deviation: FloatArray, best: float) -> Promise:
+def log_expected_improvement(mean: FloatArray, deviation: FloatArray, best: float | FloatArray) -> Promise:
+    """Return log E[max(best - loss, 0)]; of bests in a column, shape (m, 1), shape (m, n)."""
     z = (best - mean) / deviation
     log_h, slope = _log_h(z)
     return Promise(np.log(deviation) + log_h, -slope / deviation, (1.0 - z * slope) / deviation)

@@ -1,4 +1,4 @@
-"""What a point promises in all: improvement by the objective's model, and feasibility by the constraints' models.
+"""What a point promises in all: improvement by the objectives' models, and feasibility by the constraints' models.
 
 Everything is added up in logarithms, as if the models were independent: log-EI and the logarithm of each bound's chance to
 be kept make the logarithm of the constrained expected improvement (Gardner et al., "Bayesian optimization with inequality
@@ -7,6 +7,7 @@ constraints", ICML 2014).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -27,17 +28,37 @@ class Bound:
         return np.asarray(self.process.predict(units)[0] <= self.limit)
 
     @property
-    def term(self) -> "Term":
+    def term(self) -> "ModelTerm":
         """Return the logarithm of the chance that it is kept."""
-        return Term(self.process, lambda mean, deviation: log_probability_of_improvement(mean, deviation, self.limit))
+        return ModelTerm(
+            self.process, lambda mean, deviation: log_probability_of_improvement(mean, deviation, self.limit)
+        )
+
+
+class Term(Protocol):
+    """A logarithm, or what is added up with others as if it were one."""
+
+    def score(self, units: FloatArray) -> FloatArray:
+        """Return the values at points, shape (k,) from (k, dimension)."""
+
+    def slope(self, point: FloatArray) -> tuple[float, FloatArray]:
+        """Return the value at a point and its derivatives by the coordinates, shape (dimension,)."""
 
 
 @dataclass(frozen=True)
-class Term:
+class ModelTerm:
     """A model and what its predictions are worth."""
 
     process: GaussianProcess
     acquisition: Acquisition
+
+    def score(self, units: FloatArray) -> FloatArray:
+        return self.acquisition(*self.process.predict(units)).value
+
+    def slope(self, point: FloatArray) -> tuple[float, FloatArray]:
+        mean, deviation, by_mean, by_deviation = self.process.predict_with_slope(point)
+        promise = self.acquisition(np.array([mean]), np.array([deviation]))
+        return float(promise.value[0]), promise.by_mean[0] * by_mean + promise.by_deviation[0] * by_deviation
 
 
 class Landscape:
@@ -47,15 +68,12 @@ class Landscape:
         self._terms = terms
 
     def score(self, units: FloatArray) -> FloatArray:
-        """Return the values at points, shape (k,) from (k, dimension)."""
-        return np.asarray(sum(term.acquisition(*term.process.predict(units)).value for term in self._terms))
+        return np.asarray(sum(term.score(units) for term in self._terms))
 
     def slope(self, point: FloatArray) -> tuple[float, FloatArray]:
-        """Return the value at a point and its derivatives by the coordinates, shape (dimension,)."""
         value, by_coordinate = 0.0, np.zeros(len(point))
         for term in self._terms:
-            mean, deviation, by_mean, by_deviation = term.process.predict_with_slope(point)
-            promise = term.acquisition(np.array([mean]), np.array([deviation]))
-            value += float(promise.value[0])
-            by_coordinate += promise.by_mean[0] * by_mean + promise.by_deviation[0] * by_deviation
+            part, by_part = term.slope(point)
+            value += part
+            by_coordinate += by_part
         return value, by_coordinate

@@ -20,7 +20,8 @@ import numpy as np
 
 from podium_contract.algorithms import GpSettings
 from podium_contract.parameters import Assignment
-from podium_suggestion.history import History, IntArray
+from podium_suggestion.history import BoolArray, History, IntArray
+from podium_suggestion.pareto import given_reference
 from podium_suggestion.ranking import ranking
 from podium_suggestion.samplers.gp.acquisition import (
     Acquisition,
@@ -28,11 +29,12 @@ from podium_suggestion.samplers.gp.acquisition import (
     make_acquisition,
     upper_confidence_bound,
 )
+from podium_suggestion.samplers.gp.front import HypervolumeTerm
 from podium_suggestion.samplers.gp.kernel import Embedding
-from podium_suggestion.samplers.gp.landscape import Bound, Landscape, Term
+from podium_suggestion.samplers.gp.landscape import Bound, Landscape, ModelTerm, Term
 from podium_suggestion.samplers.gp.model import Fit, GaussianProcess, Hyperparameters
 from podium_suggestion.samplers.gp.search import AcquisitionSearch
-from podium_suggestion.samplers.gp.targets import comparable_losses, excesses, normal_scores, scaled
+from podium_suggestion.samplers.gp.targets import comparable_losses, excesses, normal_scores, scalarised, scaled
 from podium_suggestion.samplers.moves import first_untried
 from podium_suggestion.samplers.prior import Mean, Prior, early, with_prior_mean
 from podium_suggestion.samplers.sobol import SobolSampler
@@ -51,6 +53,8 @@ _WORTHWHILE = 0.05
 _SETTLED_SHARE = 0.01
 """The best has settled when for `_SETTLED_TRIALS` it has improved by less than this, of the way from the upper quartile."""
 _SETTLED_TRIALS = 5
+_IMPROVEMENTS = ("ei", "log-ei")
+"""Acquisitions that with several objectives are the improvement of the front's hypervolume; others are of one loss."""
 _INCUMBENTS = 5
 """Best trials of which candidates are mutations."""
 
@@ -63,7 +67,7 @@ class _Data:
     units: FloatArray
     """Encoded points, shape (n, dimension)."""
     losses: FloatArray
-    """Losses, or normal scores of places in the ranking; shape (n,)."""
+    """Losses, or normal scores of places in the ranking; shape (n, m): several columns have a model each."""
     by_rank: bool
     """Whether losses are scores of a ranking that has the constraints in it."""
     mean: Mean | None = None
@@ -95,7 +99,7 @@ class GpSampler:
         mean = self._mean(history, order)
         if len(order) < (enough if mean is None else early(enough)) or not len(self._embedding.matters):
             return self._startup.propose(history, number, rng)
-        data = replace(self._data(history, order, rng), mean=mean)
+        data = replace(self._data(history, order, rng, is_one_loss=mean is not None), mean=mean)
         pending = np.setdiff1d(np.flatnonzero(history.pending & history.configured), order)[-_MOST_PENDING:]
         # Several greedy proposals at a time would be one and the same.
         is_closing = number > self._last_exploring and not len(pending)
@@ -110,17 +114,23 @@ class GpSampler:
             return None
         return self._prior.mean(history.units[order])
 
-    def _data(self, history: History, order: IntArray, rng: np.random.Generator) -> _Data:
-        """Return the ranked trials, best first, then the failed ones with the worst loss of the others."""
-        losses = comparable_losses(history, order, rng)
+    def _data(self, history: History, order: IntArray, rng: np.random.Generator, *, is_one_loss: bool) -> _Data:
+        """Return the ranked trials, best first, then the failed ones with the worst loss of the others.
+
+        Several objectives become one loss where that is asked for, and where the acquisition is of one loss only.
+        """
+        losses = comparable_losses(history, order)
         by_rank = losses is None
         if losses is None:
-            losses = normal_scores(np.arange(len(order)))
-        by_loss = np.lexsort([losses, history.violations[order] > 0.0])
-        order, losses = order[by_loss], losses[by_loss]
+            losses = normal_scores(np.arange(len(order)))[:, None]
+        elif losses.shape[1] > 1 and (is_one_loss or self._settings.acquisition not in _IMPROVEMENTS):
+            losses = scalarised(losses, rng.dirichlet(np.ones(losses.shape[1])))[:, None]
+        if losses.shape[1] == 1:
+            by_loss = np.lexsort([losses[:, 0], history.violations[order] > 0.0])
+            order, losses = order[by_loss], losses[by_loss]
         failed = np.setdiff1d(np.flatnonzero(history.failed & history.configured), order)
         rows = np.concatenate([order, failed])
-        losses = np.concatenate([losses, np.full(len(failed), losses.max())])
+        losses = np.vstack([losses, np.tile(losses.max(axis=0), (len(failed), 1))])
         return _Data(rows, history.units[rows], losses, by_rank)
 
     # --- models ------------------------------------------------------------------------------------------------
@@ -129,24 +139,45 @@ class GpSampler:
         self, history: History, data: _Data, pending: FloatArray, margin: float, *, is_closing: bool
     ) -> Landscape:
         """Return what to climb; `margin` is the least improvement that counts."""
-        known = data.take(self._selection(data, _MOST_POINTS))
-        early = self._early(data)
-        chosen = self._hyperparameters(0, early.units, self._outputs(early.losses))
-        targets = chosen.targets(self._outputs(known.losses))
-        objective = with_prior_mean(data.mean, self._embedding, chosen, known.units, targets).believing(pending)
+        known, early = data.take(self._selection(data, _MOST_POINTS)), self._early(data)
         bounds = [] if data.by_rank else self._bounds(history, known, early, pending)
-        terms = [bound.term for bound in bounds]
         is_feasible = np.concatenate([history.violations[known.rows] == 0.0, np.ones(len(pending), dtype=np.bool_)])
         for bound in bounds:
             is_feasible[len(known.rows) :] &= bound.is_kept(pending)
         if not bounds:
             is_feasible[:] = True
-        if is_feasible.any():
-            # Believed losses count: where a trial is pending there is nothing left to gain.
-            best = float(objective.fitted[is_feasible].min()) - margin
-            acquisition = _lowest_mean if is_closing else self._acquisition(best, is_bounded=bool(bounds))
-            terms.append(Term(objective, acquisition))
-        return Landscape(terms)
+        terms: list[Term] = [bound.term for bound in bounds]
+        if not is_feasible.any():
+            return Landscape(terms)
+        if data.losses.shape[1] > 1:
+            return Landscape([*terms, self._front_term(history, known, early, pending, is_feasible)])
+        chosen = self._hyperparameters(0, early.units, self._outputs(early.losses[:, 0]), may_bend=True)
+        targets = chosen.targets(self._outputs(known.losses[:, 0]))
+        objective = with_prior_mean(data.mean, self._embedding, chosen, known.units, targets).believing(pending)
+        # Believed losses count: where a trial is pending there is nothing left to gain.
+        best = float(objective.fitted[is_feasible].min()) - margin
+        acquisition = _lowest_mean if is_closing else self._acquisition(best, is_bounded=bool(bounds))
+        return Landscape([*terms, ModelTerm(objective, acquisition)])
+
+    def _front_term(
+        self, history: History, known: _Data, early: _Data, pending: FloatArray, is_feasible: BoolArray
+    ) -> HypervolumeTerm:
+        """Return the improvement of the feasible trials' front, pending ones among them as they are believed to be."""
+        given = given_reference(history.objectives)
+        processes = []
+        for index, losses in enumerate(known.losses.T):
+            outputs = self._outputs(early.losses[:, index])
+            chosen = self._hyperparameters(index, early.units, outputs, may_bend=True)
+            # On the scale of the losses, of which a reference far beyond the worst is to leave something to be seen.
+            edges = np.minimum(given[[index]], 2.0 * losses.max() - losses.min()) if np.isfinite(given[index]) else []
+            targets = chosen.targets(self._outputs(np.concatenate([losses, edges])))
+            given[index] = targets[-1] if len(edges) else np.inf
+            process = GaussianProcess(self._embedding, chosen, known.units, targets[: len(losses)])
+            processes.append(process.believing(pending))
+        fitted = np.column_stack([process.fitted for process in processes])[is_feasible]
+        # Where none is stated, what is bad in one objective still counts for being good in another.
+        reference = np.where(np.isfinite(given), given, fitted.max(axis=0))
+        return HypervolumeTerm(processes, fitted, reference)
 
     def _acquisition(self, best: float, *, is_bounded: bool) -> Acquisition:
         settings = self._settings
@@ -157,17 +188,19 @@ class GpSampler:
     def _bounds(self, history: History, known: _Data, early: _Data, pending: FloatArray) -> list[Bound]:
         models = []
         pairs = zip(excesses(history, known.rows), excesses(history, early.rows), strict=True)
-        for index, (excess, early_excess) in enumerate(pairs, start=1):
+        for index, (excess, early_excess) in enumerate(pairs, start=known.losses.shape[1]):
             chosen = self._hyperparameters(index, early.units, early_excess.values)
             process = GaussianProcess(self._embedding, chosen, known.units, excess.targets)
             models.append(Bound(process.believing(pending), excess.limit))
         return models
 
-    def _hyperparameters(self, index: int, units: FloatArray, losses: FloatArray) -> Hyperparameters:
-        """Return those of model `index`: the objective's is 0, its losses may be bent."""
+    def _hyperparameters(
+        self, index: int, units: FloatArray, losses: FloatArray, *, may_bend: bool = False
+    ) -> Hyperparameters:
+        """Return those of model `index`: the objectives' models are the first."""
         key = units.tobytes() + losses.tobytes()
         if index not in self._fitted or self._fitted[index][0] != key:
-            bending = index == 0 and self._settings.output_warping == "power"
+            bending = may_bend and self._settings.output_warping == "power"
             fit = Fit(self._embedding, units, losses, bending=bending, warping=self._settings.input_warping)
             self._fitted[index] = key, fit.best(Hyperparameters.typical(self._embedding), _FIT_STEPS)
         return self._fitted[index][1]
@@ -207,7 +240,7 @@ class GpSampler:
 def _has_settled(history: History, data: _Data) -> bool:
     """Answer whether the best feasible loss has settled; weights drawn anew for several objectives leave none that could."""
     kept = data.by_rank | (history.violations[data.rows] == 0.0)
-    return history.loss.shape[1] == 1 and bool(kept.any()) and has_settled(data.rows[kept], data.losses[kept])
+    return history.loss.shape[1] == 1 and bool(kept.any()) and has_settled(data.rows[kept], data.losses[kept, 0])
 
 
 def has_settled(rows: IntArray, losses: FloatArray) -> bool:

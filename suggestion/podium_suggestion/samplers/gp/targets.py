@@ -4,8 +4,9 @@ Where the samplers' ranking is the order of the losses, the losses themselves ar
 bound of the constraints how far its metric is beyond it. Where it is not (trials of several budgets), only the order can
 be trusted, and the quantiles of the normal distribution stand for the places in it, the constraints included.
 
-Several objectives become one loss by weights that are drawn anew for each trial, so that the proposals spread along the
-Pareto front (Knowles, "ParEGO", IEEE Transactions on Evolutionary Computation 10, 2006).
+Several objectives have a model each, and the front's hypervolume counts (front.py). Where there can be but one model,
+they become one loss by weights that are drawn anew for each trial, so that the proposals spread along the Pareto front
+(Knowles, "ParEGO", IEEE Transactions on Evolutionary Computation 10, 2006).
 """
 
 from dataclasses import dataclass
@@ -27,18 +28,16 @@ _AUGMENTATION = 0.05
 """What the weighted sum adds to the weighted maximum, so that weakly dominated points lose (Knowles, 2006)."""
 
 
-def comparable_losses(history: History, order: IntArray, rng: np.random.Generator) -> FloatArray | None:
-    """Return the ranked trials' losses, shape (k,), in the ranking's order; None where they may not be compared.
+def comparable_losses(history: History, order: IntArray) -> FloatArray | None:
+    """Return the ranked trials' losses, shape (k, objectives), in the ranking's order; None where they may not be compared.
 
     That is where the order of the feasible ones is not that of their losses, since some were trained for longer.
     """
     losses = history.loss[order]
     if not np.isfinite(losses).all():
         return None
-    if losses.shape[1] > 1:
-        return scalarised(losses, rng.dirichlet(np.ones(losses.shape[1])))
     is_feasible = history.violations[order] == 0.0
-    return losses[:, 0] if (np.diff(losses[is_feasible, 0]) >= 0.0).all() else None
+    return losses if losses.shape[1] > 1 or (np.diff(losses[is_feasible, 0]) >= 0.0).all() else None
 
 
 @dataclass(frozen=True)
