@@ -300,9 +300,17 @@ class Desk:
                 case None if self._may_search:
                     self._propose()
                 case None:
-                    break
+                    spare = self._spare_move()
+                    if spare is None:
+                        break
+                    self.ledger.promote(spare)
                 case _:
                     assert_never(move)
+
+    def _spare_move(self) -> Promote | None:
+        """Return what goes on out of turn, where the search has been exhausted before it had made all its trials."""
+        missing = self.ledger.spec.max_trials - self.ledger.next_number + 1
+        return None if self._exhausted is None else self._scheduler.spare_move(self.ledger.history, missing)
 
     def _clone(self, clone: Clone) -> None:
         """Make a trial that goes on from another's checkpoint, and end the one whose place it takes."""

@@ -62,17 +62,23 @@ class Race:
         """Carry out the scheduler's next promotion, if it has one."""
         move = self.scheduler.next_move(self.history, more_trials)
         assert not isinstance(move, Clone)
-        if move is not None:
-            self.history.retarget(move.trial, move.target)
-            self.history.settle(move.trial, Phase.RUNNING, "Promoted", "")
-        return move
+        return self._carry_out(move)
+
+    def promote_out_of_turn(self, *, missing: int) -> Promote | None:
+        """Carry out what the scheduler has for a free slot when the search has nothing left, if it has anything."""
+        return self._carry_out(self.scheduler.spare_move(self.history, missing))
+
+    def _carry_out(self, promotion: Promote | None) -> Promote | None:
+        if promotion is not None:
+            self.history.retarget(promotion.trial, promotion.target)
+            self.history.settle(promotion.trial, Phase.RUNNING, "Promoted", "")
+        return promotion
 
     def move(self, *, more_trials: bool = True) -> Promote | Clone | None:
         """Carry out the scheduler's next move, be it a promotion or a clone in somebody's place."""
         move = self.scheduler.next_move(self.history, more_trials)
         if isinstance(move, Promote):
-            self.history.retarget(move.trial, move.target)
-            self.history.settle(move.trial, Phase.RUNNING, "Promoted", "")
+            self._carry_out(move)
         if isinstance(move, Clone):
             if move.replaces is not None:
                 self.history.stop(move.replaces.trial, move.replaces.step, move.replaces.reason)

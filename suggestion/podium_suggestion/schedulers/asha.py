@@ -12,6 +12,9 @@ Where the paper is silent:
 - When no trial can come any more and nothing trains, the leader is trained in full (`finishBest`), unless a fully trained
   trial was better than the leader when both had trained as long: then training on is known not to pay. So at most one
   trial per rung is finished this way.
+- When the search has tried all there is, and others still train, a free slot goes to the resting trial that is next in turn:
+  the one nearest to its rung's best 1/eta. There are at most as many of these promotions as trials that were allowed and
+  cannot come any more, so that an experiment of a finite space spends no more than its `maxTrials` provides for.
 """
 
 from collections.abc import Callable, Iterator
@@ -67,6 +70,24 @@ class Asha(AnyMayBegin):
             return self._finish(history)
         return None
 
+    def spare_move(self, history: History, missing: int) -> Promote | None:
+        if not history.pending.any() or self._out_of_turn(history) >= missing:
+            return None
+        waiting = [
+            (self._place(rung), rung, target)
+            for budget, target in reversed(list(pairwise(self._budgets)))
+            for rung in self._by_bracket(history, view_rung(history, budget))
+            if rung.ranked(rung.resting).size
+        ]
+        if not waiting:
+            return None
+        _, rung, target = min(waiting, key=lambda each: each[0])  # of equals the higher rung
+        row = int(rung.ranked(rung.resting)[0])
+        reason = (
+            f"{self._wording.at(float(rung.loss[row]), rung.budget)} is next, and nothing else is left for a free slot"
+        )
+        return Promote(trial=row + 1, target=target, reason=reason)
+
     def dismissals(self, history: History, more_trials: bool) -> tuple[Stop, ...]:
         """Nobody is dismissed while anything may still change: a rung's best share grows with every arrival."""
         if more_trials or history.pending.any() or self.next_move(history, more_trials) is not None:
@@ -85,6 +106,20 @@ class Asha(AnyMayBegin):
         """Yield the rung as each bracket sees it of which somebody rests there."""
         for bracket in np.unique(history.bracket[rung.resting]):
             yield rung.among(np.asarray(history.bracket == bracket))
+
+    def _place(self, rung: RungView) -> float:
+        """Return which share of a rung is as good as the best that rests there, at most 1."""
+        ranked = rung.ranked(rung.is_able)
+        first = int(np.flatnonzero(rung.resting[ranked])[0])
+        return (first + 1) / int(np.count_nonzero(rung.reached))
+
+    def _out_of_turn(self, history: History) -> int:
+        """Return how many promotions there are beyond what the rungs' best shares have come to."""
+        brackets = np.unique(history.bracket[history.known])
+        rungs = [view_rung(history, budget) for budget in self._budgets[:-1]]
+        members = [rung.among(np.asarray(history.bracket == bracket)) for rung in rungs for bracket in brackets]
+        beyond = (np.count_nonzero(each.promoted) - np.count_nonzero(each.reached) // self._eta for each in members)
+        return sum(max(int(more), 0) for more in beyond)
 
     def _promotion(self, rung: RungView, target: int) -> Promote | None:
         reached = int(np.count_nonzero(rung.reached))

@@ -54,6 +54,13 @@ class Scheduler(Protocol):
         """Return what a free slot should go to, or None. `more_trials`: whether new ones may still come, clones included."""
         ...
 
+    def spare_move(self, history: History, missing: int) -> Promote | None:
+        """Return who should go on out of turn in a slot that would be idle, or None.
+
+        Asked where `next_move` has nothing and the search nothing left to try, though `missing` more trials were allowed.
+        """
+        ...
+
     def dismissals(self, history: History, more_trials: bool) -> tuple[Stop, ...]:
         """Return stops for the resting trials that can never be promoted any more."""
         ...
@@ -77,7 +84,14 @@ class AnyMayBegin:
         """Let any number begin."""
 
 
-class NobodyRests(AnyMayBegin):
+class AllInTurn:
+    """What schedulers have in common under which nobody goes on out of turn."""
+
+    def spare_move(self, history: History, missing: int) -> None:
+        """Leave the slot idle."""
+
+
+class NobodyRests(AnyMayBegin, AllInTurn):
     """What schedulers have in common under which a trial trains on until it ends or is stopped."""
 
     def next_move(self, history: History, more_trials: bool) -> None:

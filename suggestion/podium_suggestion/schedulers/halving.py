@@ -18,7 +18,7 @@ from podium_contract.lifecycle import FINAL, Phase
 from podium_contract.wire import Promote, Stop
 from podium_suggestion.history import BoolArray, History
 from podium_suggestion.rungs import full_bracket_size, rung_budgets, survivors
-from podium_suggestion.schedulers.base import AnyMayBegin, Start
+from podium_suggestion.schedulers.base import AllInTurn, AnyMayBegin, Start
 from podium_suggestion.schedulers.ladder import RungView, rung_statuses, view_rung
 from podium_suggestion.schedulers.wording import Wording
 
@@ -45,7 +45,7 @@ class _Ranking:
     """Rows that rest there and are not."""
 
 
-class Halving(AnyMayBegin):
+class Halving(AnyMayBegin, AllInTurn):
     """Ranks full rungs, promotes the best share and stops the rest."""
 
     def __init__(

@@ -19,7 +19,8 @@ Members that are behind go first, so that with fewer slots than members these st
 A clone starts from the checkpoint at which its parent last rested. The parent may train on meanwhile: that checkpoint is
 kept until the parent has begun the segment after the next (see podium_trial.checkpoints), and it is not promoted into that
 one before the clone has reported. A place whose trial failed is filled by a clone as well, and by the search when nobody
-is left to be cloned.
+is left to be cloned. If that was a clone itself, the next one starts from a later step: so clones that crash wherever they
+start, each once per segment at most, hold up nobody, and use up few of the trials.
 """
 
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from podium_contract.wire import Promote, Stop
 from podium_suggestion.history import BoolArray, History, IntArray
 from podium_suggestion.samplers.base import trial_rng
 from podium_suggestion.samplers.combinations import all_configurations
-from podium_suggestion.schedulers.base import Clone, Start
+from podium_suggestion.schedulers.base import AllInTurn, Clone, Start
 from podium_suggestion.schedulers.explore import Explorer, Perturbation, Perturbing, told
 from podium_suggestion.schedulers.wording import Wording
 from podium_suggestion.space import Space
@@ -70,7 +71,7 @@ class _Comparison:
         return int(np.flatnonzero(self.order == row)[0])
 
 
-class Pbt:
+class Pbt(AllInTurn):
     """Replaces the worst members of a population by clones of the best."""
 
     def __init__(
@@ -96,8 +97,9 @@ class Pbt:
         population = _Population(history, self._size, self._interval)
         if more_trials and population.unused:
             return None  # who has not begun is the furthest behind
-        if more_trials and population.vacant:
-            clone = self._fill(history, population, population.vacant[0])
+        if more_trials:
+            fillings = (self._fill(history, population, place) for place in population.vacant)
+            clone = next((filling for filling in fillings if filling is not None), None)
             if clone is not None:
                 return clone
         undecided = []
@@ -215,11 +217,13 @@ class Pbt:
         return self._clone(history, population, source, rng, place=int(history.bracket[row]), replaces=stop)
 
     def _fill(self, history: History, population: "_Population", place: int) -> Clone | None:
-        """Return a clone for a place whose trial failed; None while there is nobody to be cloned."""
+        """Return a clone for a place whose trial failed; None while nobody can be cloned from a later step than that."""
+        failed_from = int(population.inherited[population.holders[place]])
         sources = np.flatnonzero(population.has_rested & population.is_alive)
-        if not len(sources):
+        steps = [self._rested_at(history, population, int(row)) for row in sources]
+        step = min((step for step in steps if step > failed_from), default=None)
+        if step is None:
             return None
-        step = min(self._rested_at(history, population, int(row)) for row in sources)
         rng = trial_rng(self._seed, history.rows + 1)
         source = self._source(history, population, self._comparison(history, population, step), rng)
         return None if source is None else self._clone(history, population, source, rng, place=place, replaces=None)

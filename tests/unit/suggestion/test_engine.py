@@ -232,6 +232,27 @@ def test_an_exhausted_search_says_why_and_ends_idle() -> None:
     assert operator.advice.exhausted
 
 
+@pytest.mark.parametrize(("max_trials", "promotions_beyond_turn"), [(9, False), (20, True)])
+def test_slots_are_not_idle_while_trials_were_allowed_that_cannot_come(
+    max_trials: int, promotions_beyond_turn: bool
+) -> None:
+    """Nine configurations, ranked at 1, 3 and 9 steps: by the rule of ASHA three and one go on."""
+    parameters = [{"name": "lr", "type": "categorical", "values": list("abcdefghi")}]
+    spec = a_spec(
+        search=a_search("grid"),
+        parameters=parameters,
+        max_trials=max_trials,
+        parallelism=4,
+        scheduler=a_scheduler("asha", 1, 9),
+    )
+    operator = SimulatedOperator(an_engine(), spec, lambda given, step: {"loss": ord(given["lr"]) + 1 / step})
+    operator.run()
+    promotions = sum(line.startswith("promote") for line in operator.log)
+    assert (promotions > 4) == promotions_beyond_turn
+    assert promotions <= 4 + max_trials - 9 + 4, "what goes on out of turn may make room for others in turn"
+    assert operator.advice.idle
+
+
 # --- the spec -------------------------------------------------------------------------------------------------
 
 

@@ -137,6 +137,65 @@ def test_the_order_of_facts_is_irrelevant() -> None:
     assert moves[0] == moves[1] == moves[2] == [(2, 3), (4, 3)]
 
 
+# --- out of turn ----------------------------------------------------------------------------------------------
+
+
+def test_when_nothing_is_left_to_try_the_next_in_turn_gets_the_free_slot() -> None:
+    race = a_race()
+    race.start_and_rest(0.4, 0.1, 0.2, 0.3)
+    race.promote_all()
+    move = race.promote_out_of_turn(missing=10)
+    assert move is not None
+    assert (move.trial, move.target) == (3, 3)
+    assert move.reason == "loss 0.2 at epoch 1 is next, and nothing else is left for a free slot"
+
+
+def test_the_next_in_turn_is_the_one_nearest_to_its_rungs_best_share() -> None:
+    race = a_race()
+    race.start_and_rest(*(number / 10 for number in range(1, 10)))
+    race.promote_all()
+    for number in (1, 2):
+        race.rest(number, number / 10)
+    assert [move.trial for _ in range(3) if (move := race.promote_out_of_turn(missing=10))] == [4, 1, 5], (
+        "4 is the fourth of nine, 1 the first of two, 5 the fifth of nine"
+    )
+
+
+def test_nobody_goes_on_out_of_turn_when_nothing_trains() -> None:
+    race = a_race()
+    race.start_and_rest(0.1, 0.2)
+    assert race.promote_out_of_turn(missing=10) is None
+
+
+def test_no_more_go_on_out_of_turn_than_trials_are_missing() -> None:
+    race = a_race()
+    race.start_and_rest(0.1, 0.2, 0.3, 0.4, 0.5)
+    race.start()
+    assert race.promote_all() == [(1, 3)]
+    moves = [race.promote_out_of_turn(missing=2) for _ in range(4)]
+    assert [move and move.trial for move in moves] == [2, 3, None, None]
+    race.start_and_rest(0.6)
+    assert race.promote_out_of_turn(missing=2) is not None, "seven have come: two of them in turn"
+
+
+def test_an_unusable_trial_does_not_go_on_out_of_turn_either() -> None:
+    race = a_race()
+    race.start_and_rest(NAN, INF)
+    race.start()
+    assert race.promote_out_of_turn(missing=10) is None
+
+
+def test_brackets_have_turns_of_their_own() -> None:
+    race = Race(scheduler=a_scheduler("hyperband", 1, 9, asynchronous=True), max_trials=10_000)
+    race.start(5)
+    for number in (1, 2):
+        race.rest(number, number / 10)
+    assert [race.history.trials[number].bracket for number in (1, 2)] == [0, 1]
+    move = race.promote_out_of_turn(missing=10)
+    assert move is not None
+    assert (move.trial, move.target) == (2, 9), "each is the first of one in its bracket; the higher rung goes first"
+
+
 # --- the end --------------------------------------------------------------------------------------------------
 
 

@@ -274,6 +274,53 @@ def test_the_place_of_a_failed_member_goes_to_a_clone() -> None:
     assert race.history.trials[5].bracket == 3
 
 
+def test_the_place_of_a_clone_that_failed_goes_to_a_clone_from_a_later_step() -> None:
+    race = a_rested_race(0.1, 0.2, 0.3, 0.4)
+    race.move_all()
+    race.fail(5)
+    assert race.move_all() == [], "a clone from step 10 has failed in this place, and nobody has come further yet"
+    race.rest(2, 0.15)
+    assert race.move_all()[0] == "6 from 2@20"
+    assert race.history.trials[6].bracket == 3
+
+
+def test_a_place_that_cannot_be_filled_yet_does_not_keep_another_empty() -> None:
+    race = a_race(5)
+    race.start(5)
+    for number, loss in ((1, 0.1), (2, 0.2), (3, 0.3)):
+        race.rest(number, loss)
+    race.fail(4)
+    assert race.move_all()[0] == "6 from 1@10"
+    race.fail(6)
+    race.fail(5)
+    assert race.move_all()[0] == "7 from 1@10"
+    assert race.history.trials[7].bracket == 4
+
+
+def test_clones_that_always_crash_are_one_per_segment_and_hold_up_nobody() -> None:
+    spec = an_experiment_spec(
+        parameters=[a_float("rate", 1e-4, 1.0, "log")],
+        scheduler=a_population(40, populationSize=4, interval=4),
+        search=a_search("random", seed=3),
+        max_trials=200,
+        parallelism=4,
+    )
+    members: list[Parameters] = []
+
+    def crash_but_for_members(parameters: Parameters, step: int) -> dict[str, float] | None:
+        if step <= 4 and parameters not in members:
+            members.append(parameters)
+        return {"loss": parameters["rate"]} if parameters in members else None
+
+    operator = SimulatedOperator(Engine(open_store()), spec, crash_but_for_members, repeat(1))
+    operator.run()
+    clones = [trial for trial in operator.trials.values() if trial.parent is not None]
+    assert 1 <= len(clones) <= 9, "one place is the worst share, and there are nine comparisons"
+    starts = [trial.parent.step for trial in clones if trial.parent is not None]
+    assert starts == sorted(set(starts))
+    assert sum(trial.phase is Phase.SUCCEEDED for trial in operator.trials.values()) == 3
+
+
 def test_the_search_fills_the_places_when_nobody_is_left_to_be_cloned() -> None:
     race = a_race(2, quantile=0.5)
     race.start(2)
