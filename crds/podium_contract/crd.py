@@ -332,10 +332,10 @@ def _convert_object(schema: Schema, converted: Schema, definitions: Schema) -> N
             converted["required"] = required
         return
     by_pattern = schema.get("patternProperties", {}).values()  # Kubernetes has no patterns for keys
-    additional = schema.get("additionalProperties") or next(iter(by_pattern), None)
+    additional = next(iter(by_pattern), schema.get("additionalProperties"))
     if isinstance(additional, dict) and additional:
         converted["additionalProperties"] = _convert(additional, definitions, "")
-    else:
+    elif additional is not False:  # a model without fields takes none
         converted |= _ANYTHING
 
 
@@ -420,7 +420,8 @@ def _merged(left: Schema, right: Schema) -> Schema:
     """Merge the schemas that two members have for one field: the wider type, no default that only one of them has."""
     if "properties" in left or "properties" in right or left.get("type") == right.get("type") == "object":
         properties = {**left.get("properties", {}), **right.get("properties", {})}
-        return {**left, "properties": properties} if properties else left
+        shared = {key: value for key, value in left.items() if key != "description" or right.get(key) == value}
+        return {**shared, "properties": properties} if properties else shared
     if "type" not in left or "type" not in right:
         return {**_ANYTHING, "description": left.get("description", right.get("description", ""))}
     merged = {key: value for key, value in left.items() if right.get(key) == value or key in ("description", "type")}
