@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from podium_contract.experiment import Constraint, Objective
 from podium_contract.parameters import Assignment, Parameter
-from podium_suggestion.pareto import hypervolume
+from podium_suggestion.pareto import growing_hypervolume
 from podium_suggestion.space import FloatArray, Space
 
 Group = Literal[
@@ -100,12 +100,10 @@ class Task:
         the front's hypervolume) and 1 a typical random configuration (no hypervolume at all). Infinite while nothing is
         feasible.
         """
-        is_feasible = excesses <= 0.0
+        feasible = np.where((excesses <= 0.0)[:, np.newaxis], losses, np.inf)
         if self.is_multi_objective:
-            volumes = [hypervolume(losses[: n + 1][is_feasible[: n + 1]], self.reference) for n in range(len(losses))]
-            return np.asarray(1.0 - np.array(volumes) / self.optimum)
-        feasible = np.where(is_feasible, losses[:, 0], np.inf)
-        return self.regret(np.minimum.accumulate(feasible))
+            return np.asarray(1.0 - growing_hypervolume(feasible, self.reference) / self.optimum)
+        return self.regret(np.minimum.accumulate(feasible[:, 0]))
 
     def regret(self, loss: FloatArray) -> FloatArray:
         """Return normalised losses of one objective: 0 at the optimum, 1 for a typical random configuration."""

@@ -29,6 +29,12 @@ def non_dominated(losses: FloatArray) -> BoolArray:
     return alive
 
 
+def front_of(losses: FloatArray) -> FloatArray:
+    """Return the rows, shape (n, objectives), that no other dominates, in lexicographic order."""
+    ordered = losses[np.lexsort(losses.T[::-1])]
+    return ordered[non_dominated(ordered)]
+
+
 def crowding_distances(losses: FloatArray) -> FloatArray:
     """Return how alone each point of a front is, shape (n,) from (n, objectives): Deb et al., 2002, NSGA-II.
 
@@ -60,6 +66,17 @@ def hypervolume(losses: FloatArray, reference: Sequence[float] | FloatArray) -> 
     return _volume(front, bound) if len(front) else 0.0
 
 
+def growing_hypervolume(losses: FloatArray, reference: Sequence[float] | FloatArray) -> FloatArray:
+    """Return the hypervolume of the first row, the first two and so on, shape (n,) from (n, objectives)."""
+    bound = np.asarray(reference, dtype=np.float64)
+    volumes = np.zeros(len(losses))
+    front = np.empty((0, losses.shape[1]))
+    for count, row in enumerate(losses):
+        front = _front_within(np.vstack([front, row]), bound)
+        volumes[count] = _volume(front, bound) if len(front) else 0.0
+    return volumes
+
+
 def undominated_boxes(losses: FloatArray, reference: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return disjoint boxes that make up what losses, shape (n, objectives), leave undominated below a reference point.
 
@@ -70,9 +87,7 @@ def undominated_boxes(losses: FloatArray, reference: FloatArray) -> tuple[FloatA
 
 def _front_within(losses: FloatArray, bound: FloatArray) -> FloatArray:
     """Return the front of those losses that are better than the bound in every objective, in lexicographic order."""
-    inside = losses[(losses < bound).all(axis=1)]
-    ordered = inside[np.lexsort(inside.T[::-1])]
-    return ordered[non_dominated(ordered)]
+    return front_of(losses[(losses < bound).all(axis=1)])
 
 
 def _volume(front: FloatArray, bound: FloatArray) -> float:
@@ -96,9 +111,7 @@ def _boxes(points: FloatArray, bound: FloatArray) -> tuple[FloatArray, FloatArra
     edges = np.unique(np.concatenate([[-np.inf], by_last[:, -1], bound[-1:]]))
     lower, upper = [], []
     for floor, ceiling in pairwise(edges):
-        below = by_last[by_last[:, -1] <= floor, :-1]
-        ordered = below[np.lexsort(below.T[::-1])]
-        lows, highs = _boxes(ordered[non_dominated(ordered)], bound[:-1])
+        lows, highs = _boxes(front_of(by_last[by_last[:, -1] <= floor, :-1]), bound[:-1])
         lower.append(np.column_stack([lows, np.full(len(lows), floor)]))
         upper.append(np.column_stack([highs, np.full(len(highs), ceiling)]))
     return np.vstack(lower), np.vstack(upper)

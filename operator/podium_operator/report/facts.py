@@ -10,7 +10,7 @@ from podium_contract.experiment import ExperimentSpec
 from podium_contract.lifecycle import Phase
 from podium_contract.wire import TrialRecord
 from podium_operator.results import Results
-from podium_suggestion.pareto import given_reference, hypervolume, non_dominated
+from podium_suggestion.pareto import front_of, given_reference, growing_hypervolume
 from podium_suggestion.space import Space
 
 FloatArray = NDArray[np.float64]
@@ -84,13 +84,11 @@ def front_growth(results: Results) -> FrontGrowth | None:
     if len(spec.objectives) < 2 or not numbers:
         return None
     losses = np.array([[each.loss(values[each.metric][n]) for each in spec.objectives] for n in numbers])
-    ordered = losses[np.lexsort(losses.T[::-1])]
-    front = ordered[non_dominated(ordered)]
+    front = front_of(losses)
     stated = given_reference(spec.objectives)
     reference = np.where(np.isfinite(stated), stated, front.max(axis=0) + 0.1 * np.ptp(front, axis=0))
-    volumes = np.array([hypervolume(losses[: count + 1], reference) for count in range(len(numbers))])
     shown = tuple(each.loss(float(bound)) for each, bound in zip(spec.objectives, reference, strict=True))
-    return FrontGrowth(tuple(numbers), volumes, shown)
+    return FrontGrowth(tuple(numbers), growing_hypervolume(losses, reference), shown)
 
 
 def encoded(spec: ExperimentSpec, trials: Sequence[TrialRecord]) -> FloatArray:

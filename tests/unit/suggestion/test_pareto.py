@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from builders.experiments import a_float
 from builders.spaces import a_history, with_trial
-from podium_suggestion.pareto import given_reference, hypervolume, undominated_boxes
+from podium_suggestion.pareto import given_reference, growing_hypervolume, hypervolume, undominated_boxes
 from podium_suggestion.ranking import ranking
 
 
@@ -27,6 +27,14 @@ def test_hypervolume_is_the_share_of_random_points_that_are_dominated(objectives
     darts = rng.random((4000, objectives))
     share = np.any(np.all(darts[:, np.newaxis] >= losses, axis=2), axis=1).mean()
     assert hypervolume(losses, (1.0,) * objectives) == pytest.approx(share, abs=0.05)
+
+
+@given(st.integers(1, 4), st.integers(0, 8), st.integers(0, 10_000))
+def test_hypervolume_grows_row_by_row_as_that_of_all_rows_so_far(objectives: int, points: int, seed: int) -> None:
+    losses = np.random.default_rng(seed).integers(0, 6, size=(points, objectives)) / 4.0
+    losses[1::3] = np.inf
+    whole = [hypervolume(losses[: count + 1], np.ones(objectives)) for count in range(points)]
+    np.testing.assert_array_equal(growing_hypervolume(losses, np.ones(objectives)), whole)
 
 
 @given(st.integers(1, 4), st.integers(0, 8), st.integers(0, 10_000))
