@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+# Imported by the first forest of a process otherwise: peers have imported all of theirs before they are asked.
+import sklearn.tree  # noqa: F401
+
 from bench.simulator import Job, Orders, Report
 from bench.tasks.task import Task
 from podium_contract.experiment import ExperimentSpec

@@ -357,7 +357,7 @@ class _PopulationSettings(Model):
     quantile: Annotated[Finite, Field(gt=0, le=0.5)] = 0.25
     """The worst share, which is replaced by clones of the best share."""
     resample_probability: Share = 0.25
-    """How often a parameter of a clone is drawn anew from its whole range (pb2: a categorical one)."""
+    """How often a parameter of a clone is drawn anew from its whole range (pb2: a choice, once a model sets the others)."""
     mutable: Annotated[list[Annotated[str, Field(max_length=63)]], Field(min_length=1, max_length=256)] | None = None
     """Parameters that a clone may change; absent: all. What shapes the weights (layers, width) must not be among them."""
 

@@ -209,11 +209,7 @@ class Space:
 
     def key(self, point: FloatArray) -> bytes:
         """Return what an encoded point, shape (dimension,), shares with every point of its assignment and no other."""
-        cells = np.where(np.isnan(point), _INACTIVE_CELL, point)
-        for position, column in enumerate(self.columns):
-            if column.size is not None and cells[position] != _INACTIVE_CELL:
-                cells[position] = column.cell(cells[position])
-        return cells.tobytes()
+        return self.keys(point[None])[0]
 
     # --- many at once ------------------------------------------------------------------------------------------
 
@@ -225,6 +221,15 @@ class Space:
             given = [row for row, assignment in enumerate(assignments) if name in assignment]
             points[given, position] = column.to_unit([assignments[row][name] for row in given])
         return points
+
+    def keys(self, points: FloatArray) -> list[bytes]:
+        """Return the keys of encoded points, shape (n, dimension)."""
+        is_active = ~np.isnan(points)
+        cells = np.where(is_active, points, _INACTIVE_CELL)
+        for position, column in enumerate(self.columns):
+            if column.size is not None:
+                cells[:, position] = np.where(is_active[:, position], column.cell(cells[:, position]), _INACTIVE_CELL)
+        return [row.tobytes() for row in cells]
 
     def activity(self, points: FloatArray) -> BoolArray:
         """Answer which parameters are active at full points, shape (n, dimension) for both."""

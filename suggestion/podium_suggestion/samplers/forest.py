@@ -33,6 +33,8 @@ _STARTS = 10
 _STEPS_PER_START = 20
 _WIDTHS = (0.15, 0.05, 0.02)
 """Steps of the rounds of local search, as shares of the parameters' ranges."""
+_GUESSING_TREES = 8
+"""Trees that guess what pending trials bring: a mean needs fewer than a deviation does."""
 _ABSENT = -0.5
 """Feature of an ordered parameter that is inactive: outside the range, so that one threshold tells it apart."""
 _MOST_ONE_HOT = 32
@@ -69,15 +71,14 @@ class ForestSampler:
     def _model(self, history: History, order: IntArray, rng: np.random.Generator) -> tuple["Forest", float]:
         """Return the forest that knows of pending trials too, and the score to improve upon."""
         rows, scores = training_set(history, order, rng)
-        points, trees = history.units[rows], self._settings.trees
-        forest = Forest.fit(self._space, points, scores, trees, rng)
+        points, best = history.units[rows], float(scores.min())
         pending = np.flatnonzero(history.pending & history.configured)
         if len(pending):
             awaited = history.units[pending]
-            points = np.concatenate([points, awaited])
-            fantasies, _ = forest.predict(awaited)
-            forest = Forest.fit(self._space, points, np.concatenate([scores, fantasies]), trees, rng)
-        return forest, float(scores.min())
+            guessing = Forest.fit(self._space, points, scores, min(_GUESSING_TREES, self._settings.trees), rng)
+            fantasies, _ = guessing.predict(awaited)
+            points, scores = np.concatenate([points, awaited]), np.concatenate([scores, fantasies])
+        return Forest.fit(self._space, points, scores, self._settings.trees, rng), best
 
     def _searched(
         self, starts: FloatArray, forest: "Forest", best: float, rng: np.random.Generator
@@ -137,14 +138,14 @@ class Forest:
         from sklearn.tree import ExtraTreeRegressor  # noqa: PLC0415
 
         inputs = _features(space, points)
-        seeds = rng.integers(2**31, size=trees)
-        # Checking a tree's settings takes almost as long as growing it.
+        # Checking a tree's settings takes almost as long as growing it, and so does a generator for each.
+        draws = np.random.RandomState(rng.integers(2**31))
         with config_context(skip_parameter_validation=True):
             grown = [
-                ExtraTreeRegressor(max_features=_SHARE_OF_FEATURES, min_samples_leaf=1, random_state=int(seed)).fit(
+                ExtraTreeRegressor(max_features=_SHARE_OF_FEATURES, min_samples_leaf=1, random_state=draws).fit(
                     inputs, targets, check_input=False
                 )
-                for seed in seeds
+                for _ in range(trees)
             ]
         return cls(space, [tree.tree_ for tree in grown])
 

@@ -253,3 +253,4 @@ def test_two_assignments_share_a_key_only_when_they_are_equal() -> None:
     assert len(by_key) == 3 * 2 + 3
     for point in points:
         assert by_key[space.key(point)] == space.from_unit(np.nan_to_num(point))
+    assert space.keys(points) == [space.key(point) for point in points]

@@ -8,9 +8,11 @@ Rasmussen, "Additive Gaussian processes", NeurIPS 2011, first order).
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from podium_suggestion.history import IntArray
 from podium_suggestion.samplers.gp.kernel import Embedding, matern, squared_distances
 from podium_suggestion.space import FloatArray
 
@@ -31,9 +33,15 @@ class Sums:
 
 def sum_distances(embedding: Embedding, coordinates: FloatArray) -> FloatArray:
     """Return sqrt(5 D_i) per parameter and pair of rows of coordinates, shape (k, pairs) from (n, coordinates)."""
-    upper = np.triu_indices(len(coordinates), 1)
+    upper = _upper(len(coordinates))
     squares = [squares[upper] for squares in embedding.squares_by_parameter(coordinates, coordinates)]
     return np.asarray(_SQRT_5 * np.sqrt(np.array(squares)))
+
+
+@lru_cache(maxsize=8)
+def _upper(count: int) -> tuple[IntArray, IntArray]:
+    """Return the rows and columns of the pairs among so many points, shape (pairs,) each."""
+    return np.triu_indices(count, 1)
 
 
 class SumsAmong:
@@ -43,7 +51,7 @@ class SumsAmong:
         """Take `sum_distances` and the correlations where everything interacts, shape (n, n)."""
         self._share = sums.share
         self._distances = distances
-        self._upper = np.triu_indices(len(product), 1)
+        self._upper = _upper(len(product))
         total = np.zeros(distances.shape[1])
         self._by_length = np.empty_like(distances)
         """Derivatives of the mixed correlations by the logarithms of the lengths, shape (k, pairs)."""
