@@ -5,6 +5,10 @@ view of things, which has a turn now and then, and every other one where many tr
 The last part of the budget goes partly into small steps from the best trials: models place a trial well, but rarely at
 the very bottom of a valley.
 
+Where a scheduler stops trials early, they have places in an order to learn from, not losses, and an order that changes with
+every promotion: a Gaussian process would be fitted anew each time, and be no better than a forest. Every third trial follows
+no model then, as in BOHB (Falkner et al., 2018), because what little training told may mislead.
+
 To add a sampler, name it in `SAMPLERS` and say in `leader` or `second` when it is the one to ask.
 """
 
@@ -22,6 +26,7 @@ from podium_suggestion.samplers.base import Exhausted, Explaining, Proposal, Sam
 from podium_suggestion.samplers.cmaes import CmaesSampler
 from podium_suggestion.samplers.forest import ForestSampler
 from podium_suggestion.samplers.gp import GpSampler
+from podium_suggestion.samplers.gp.targets import comparable_losses
 from podium_suggestion.samplers.moves import first_untried, log_uniform, neighbours
 from podium_suggestion.samplers.prior import Prior
 from podium_suggestion.samplers.sobol import SobolSampler
@@ -34,6 +39,8 @@ _SECOND_EVERY = 5
 """The second has every so manieth trial."""
 _FEW_TRIALS = 200
 """Trials that a Gaussian process, which knows some of more than these only, is the best model of."""
+_EXPLORING_EVERY = 3
+"""Every so manieth trial follows no model where trials were stopped early."""
 _MANY_TRIALS = 2_000
 """Trials beyond which a forest, which learns from a part of so many, is no longer the better model."""
 _MANY_WORKERS = 8
@@ -97,8 +104,10 @@ class Choice:
     """A clause for a person, with the numbers that decided."""
 
 
-def leader(space: Space, number: int) -> Choice:
-    """Return who proposes most of the trials around a number."""
+def leader(space: Space, number: int, *, is_order_alone: bool = False) -> Choice:
+    """Return who proposes most of the trials around a number; `is_order_alone` where losses cannot be compared."""
+    if is_order_alone and number <= _MANY_TRIALS:
+        return Choice("forest", "trials of unequal training have an order, but no losses to compare")
     if number <= _FEW_TRIALS:
         return Choice("gp", f"the first {_FEW_TRIALS} trials of {_kind(space)} are few enough to model each of them")
     if is_ordered(space):
@@ -139,14 +148,17 @@ class AutoSampler(Explaining):
 
     def choice(self, history: History, number: int) -> Choice:
         """Return who is to propose trial `number`."""
-        results = len(ranking(history, places=1))
-        if results < _OPENING:
-            return Choice("sobol", f"as {results} of the first {_OPENING} results are in")
+        order = ranking(history, places=_MOST_PLACES)
+        if len(order) < _OPENING:
+            return Choice("sobol", f"as {len(order)} of the first {_OPENING} results are in")
         if number > self._closing_from and number % 2:
             return Choice(
                 "a small step", f"as trial {number} is among the last {self._budget.trials - self._closing_from}"
             )
-        leading = leader(self._space, number)
+        is_order_alone = comparable_losses(history, order) is None
+        if is_order_alone and number % _EXPLORING_EVERY == 0:
+            return Choice("sobol", f"as one trial in {_EXPLORING_EVERY} explores where trials are stopped early")
+        leading = leader(self._space, number, is_order_alone=is_order_alone)
         other = second(leading.sampler)
         turn = number // 2 if number > self._closing_from else number
         why = self._why_second(history, leading.sampler) if turn % 2 == 0 else None

@@ -88,6 +88,12 @@ def test_leader_depends_on_space_and_progress(parameters: list[Any], number: int
     assert leader(a_space(*parameters), number) == Choice(leads, because)
 
 
+def test_forest_leads_where_trials_have_an_order_alone() -> None:
+    why = "trials of unequal training have an order, but no losses to compare"
+    assert leader(a_space(*BOX), 100, is_order_alone=True) == Choice("forest", why)
+    assert leader(a_space(*BOX), 5000, is_order_alone=True) == leader(a_space(*BOX), 5000)
+
+
 def test_second_is_never_the_leader() -> None:
     assert all(second(name) != name for name in SAMPLERS)
 
@@ -125,6 +131,19 @@ def test_many_workers_are_served_by_two_models_in_turns() -> None:
     told = choices(a_line(best=40), range(41, 61), 100, parallelism=16)
     assert [choice.sampler for choice in told].count("forest") >= 10
     assert "in turns with gp, as 16 trials run at a time" in {choice.why for choice in told}
+
+
+def test_one_trial_in_three_explores_where_trials_are_stopped_early() -> None:
+    history = a_history(*MIXED)
+    for number in range(1, 31):
+        is_finished = number <= 10
+        curve = (number / 10, 5.0 + number / 10) if is_finished else (number / 10,)
+        phase = Phase.SUCCEEDED if is_finished else Phase.KILLED
+        with_trial(history, {"x": 0.0, "y": number / 40, "c": "a"}, *curve, phase=phase)
+    told = choices(history, range(31, 61), 200)
+    assert [choice.sampler for choice in told].count("sobol") == 10
+    assert [choice.sampler for choice in told].count("gp") == 0
+    assert "as one trial in 3 explores where trials are stopped early" in {choice.why for choice in told}
 
 
 def test_closing_steps_leave_the_other_trials_to_the_models() -> None:
