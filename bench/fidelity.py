@@ -6,6 +6,7 @@ that any report has shown. Random search with full training is what everything i
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -127,10 +128,13 @@ class Found:
 
 def _regrets_at(task_name: str, run: Run, shares: FloatArray | tuple[float, ...]) -> FloatArray:
     """Return the regret of the best report known at shares of the time; it may be below 0 before the last epoch."""
-    task = all_tasks()[task_name]
-    limit = terms(task, run.workers).limit
-    losses = best_after(run, np.asarray(shares) * limit, by=lambda incumbent: incumbent[0])
-    return task.regret(losses)
+    losses = best_after(run, np.asarray(shares) * _limit(task_name, run.workers), by=lambda incumbent: incumbent[0])
+    return all_tasks()[task_name].regret(losses)
+
+
+@cache
+def _limit(task_name: str, workers: int) -> float:
+    return terms(all_tasks()[task_name], workers).limit
 
 
 # --- what is shown --------------------------------------------------------------------------------------------
