@@ -180,8 +180,7 @@ def _report(options: argparse.Namespace) -> None:
     if options.markdown is not None:
         options.markdown.write_text("\n".join(table.markdown() for table in tables))
     if options.charts is not None:
-        found = search.Found(results, options.workers, options.methods)
-        found = found.among(report.by_cost(found.methods)[0])
+        found = report.shared(search.Found(results, options.workers, options.methods))
         drawn = charts.draw_all(
             options.charts,
             found,

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 from bench import aims, fidelity, latency, search
 from bench.results import Results
 from bench.tabulation import Figures
+from bench.tasks import SINGLE_OBJECTIVE
 
-_DEAR = ("optuna-gp", "smac", "hebo", "scikit-optimize")
-"""Peers that take so long that they have fewer seeds than the others: each is compared by itself, on the seeds it has."""
-_BESIDE_DEAR = ("auto", "tpe")
+_BESIDE_SPARSE = ("auto", "tpe")
 
 
 def tables(results: Results, workers: int, only: Sequence[str] | None = None) -> Iterator[Figures]:
@@ -16,12 +15,9 @@ def tables(results: Results, workers: int, only: Sequence[str] | None = None) ->
     found = search.Found(results, workers, only)
     curves, population = (fidelity.Found(results, only, suite) for suite in (fidelity.SUITE, fidelity.POPULATION_SUITE))
     timings = latency.load(results.folder, only)
-    cheap, dear = by_cost(found.methods)
-    yield aims.table(found.among(cheap), curves, population, timings)
+    yield aims.table(shared(found), curves, population, timings)
     if found.regrets:
-        yield from search.tables(found.among(cheap))
-        for name in dear:
-            yield from search.tables(found.among([*_BESIDE_DEAR, name], tasks_of=name))
+        yield from _searches(found)
         yield from search.further_tables(found)
     if curves.runs:
         yield from fidelity.tables(curves)
@@ -30,7 +26,16 @@ def tables(results: Results, workers: int, only: Sequence[str] | None = None) ->
     yield from latency.tables(timings)
 
 
-def by_cost(methods: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the methods whose runs are cheap, and the dear ones."""
-    dear = [name for name in methods if name.split(":")[0] in _DEAR]
-    return [name for name in methods if name not in dear], dear
+def shared(found: search.Found) -> search.Found:
+    """Return the results of the methods that have seeds enough to be compared all at once."""
+    names = [name for name in found.methods if name not in found.on(SINGLE_OBJECTIVE).sparse()]
+    return found.among(names)
+
+
+def _searches(found: search.Found) -> Iterator[Figures]:
+    """Yield comparisons of all methods at once, but for those hardly run: each of these by itself, on the seeds it has."""
+    for part in map(found.on, search.FAMILIES):
+        sparse = part.sparse()
+        yield from search.tables(part.among([name for name in part.methods if name not in sparse]))
+        for name in sparse:
+            yield from search.tables(part.among([*_BESIDE_SPARSE, name], tasks_of=name))

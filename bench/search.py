@@ -16,6 +16,8 @@ from podium_suggestion.space import FloatArray
 SUITE = "search"
 _BASELINE = "random"
 _OTHERS: tuple[Group, ...] = ("multi-objective", "constrained")
+FAMILIES: tuple[tuple[Group, ...], ...] = (SINGLE_OBJECTIVE, _OTHERS)
+"""Groups of tasks over which methods are ranked together."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,31 @@ class Found:
                 groups.setdefault(task.group, []).append(task.name)
         return groups
 
+    def on(self, groups: Sequence[Group]) -> Self:
+        """Return the results on the tasks of some groups alone."""
+        return self._with({task: runs for task, runs in self.regrets.items() if all_tasks()[task].group in groups})
+
+    def sparse(self) -> list[str]:
+        """Return the methods with fewer than half as many runs as the one with the most."""
+        counts = {name: sum(len(runs.get(name, {})) for runs in self.regrets.values()) for name in self.methods}
+        return [name for name, count in counts.items() if 2 * count < max(counts.values())]
+
     def among(self, methods: Sequence[str], tasks_of: str = "") -> Self:
         """Return the results of some methods alone; with `tasks_of` on that method's tasks alone."""
+        return self._with(
+            {
+                task: by_method
+                for task, runs in self.regrets.items()
+                if (by_method := {name: runs[name] for name in methods if name in runs})
+                and (not tasks_of or tasks_of in by_method)
+            }
+        )
+
+    def _with(self, regrets: dict[str, dict[str, dict[int, FloatArray]]]) -> Self:
         chosen = copy(self)
-        chosen.regrets = {
-            task: by_method
-            for task, runs in self.regrets.items()
-            if (by_method := {name: runs[name] for name in methods if name in runs})
-            and (not tasks_of or tasks_of in by_method)
-        }
-        chosen.milliseconds = {name: self.milliseconds[name] for name in methods if name in self.milliseconds}
+        chosen.regrets = regrets
+        names = {name for by_method in regrets.values() for name in by_method}
+        chosen.milliseconds = {name: each for name, each in self.milliseconds.items() if name in names}
         return chosen
 
     def scores(self, tasks: Sequence[str]) -> Scores | None:
@@ -131,7 +148,7 @@ def _to_length(regrets: FloatArray, length: int) -> FloatArray:
 
 def tables(found: Found) -> Iterator[Figures]:
     """Yield what compares methods on the seeds that all of them have: first one objective, then several or constraints."""
-    for family in (SINGLE_OBJECTIVE, _OTHERS):
+    for family in FAMILIES:
         groups = {group: tasks for group, tasks in found.groups().items() if group in family}
         scores = found.scores([task for tasks in groups.values() for task in tasks])
         if scores is None:

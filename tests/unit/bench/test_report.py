@@ -40,7 +40,9 @@ def _cells(tables: Sequence[Figures], title: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in table.rows}
 
 
-def test_dear_peers_are_compared_each_by_itself_on_the_tasks_and_seeds_that_it_has(tmp_path: Path) -> None:
+def test_methods_that_were_hardly_run_are_compared_each_by_itself_on_the_tasks_and_seeds_that_it_has(
+    tmp_path: Path,
+) -> None:
     results = Results(tmp_path)
     for task in ("branin-2d", "hartmann-3d"):
         for method, final in (("random", 1.0), ("auto", 0.1), ("tpe", 0.4), ("optuna:tpe", 0.2)):
@@ -56,6 +58,19 @@ def test_dear_peers_are_compared_each_by_itself_on_the_tasks_and_seeds_that_it_h
     assert [row[0] for row in ranked[1].rows] == ["auto", "smac:forest", "tpe"]
     assert ranked[1].columns[1] == "all (1)"
     assert ranked[1].rows[1][1].startswith("2.00 / 1.50")
+
+
+def test_what_is_run_on_one_family_of_tasks_does_not_count_as_hardly_run_on_the_other(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    for method in ("auto", "tpe", "optuna:tpe"):
+        _keep_search(results, "branin-2d", method, [0.5] * 6)
+    for method in ("auto", "tpe", "optuna:nsga2"):
+        _keep_search(results, "zdt1-6d", method, [0.5, 0.5])
+    tables = list(report.tables(results, workers=1))
+    assert [table.title for table in tables if table.title.startswith("mean rank")] == [
+        "mean rank of 3 methods (1 is best) at half / full budget, 6 seeds",
+        "mean rank of 3 methods (1 is best) at half / full budget, 2 seeds",
+    ]
 
 
 def test_regrets_are_means_over_the_shared_seeds_alone(tmp_path: Path) -> None:
