@@ -6,8 +6,8 @@ The last part of the budget goes partly into small steps from the best trials: m
 the very bottom of a valley.
 
 Where a scheduler stops trials early, they have places in an order to learn from, not losses, and an order that changes with
-every promotion: a Gaussian process would be fitted anew each time, and be no better than a forest. Every third trial follows
-no model then, as in BOHB (Falkner et al., 2018), because what little training told may mislead.
+every promotion: fitted models cost more there than they find. A TPE, to which nothing is fitted, proposes every other trial.
+The others explore, as a third does in BOHB (Falkner et al., 2018): what little training tells may mislead, and costs little.
 
 To add a sampler, name it in `SAMPLERS` and say in `leader` or `second` when it is the one to ask.
 """
@@ -39,8 +39,8 @@ _SECOND_EVERY = 5
 """The second has every so manieth trial."""
 _FEW_TRIALS = 200
 """Trials that a Gaussian process, which knows some of more than these only, is the best model of."""
-_EXPLORING_EVERY = 3
-"""Every so manieth trial follows no model where trials were stopped early."""
+_EXPLORING_EVERY = 2
+"""Every so manieth trial follows no model where trials are stopped early."""
 _MANY_TRIALS = 2_000
 """Trials beyond which a forest, which learns from a part of so many, is no longer the better model."""
 _MANY_WORKERS = 8
@@ -104,10 +104,8 @@ class Choice:
     """A clause for a person, with the numbers that decided."""
 
 
-def leader(space: Space, number: int, *, is_order_alone: bool = False) -> Choice:
-    """Return who proposes most of the trials around a number; `is_order_alone` where losses cannot be compared."""
-    if is_order_alone and number <= _MANY_TRIALS:
-        return Choice("forest", "trials of unequal training have an order, but no losses to compare")
+def leader(space: Space, number: int) -> Choice:
+    """Return who proposes most of the trials around a number."""
     if number <= _FEW_TRIALS:
         return Choice("gp", f"the first {_FEW_TRIALS} trials of {_kind(space)} are few enough to model each of them")
     if is_ordered(space):
@@ -155,12 +153,13 @@ class AutoSampler(Explaining):
             return Choice(
                 "a small step", f"as trial {number} is among the last {self._budget.trials - self._closing_from}"
             )
-        is_order_alone = comparable_losses(history, order) is None
-        if is_order_alone and number % _EXPLORING_EVERY == 0:
-            return Choice("sobol", f"as one trial in {_EXPLORING_EVERY} explores where trials are stopped early")
-        leading = leader(self._space, number, is_order_alone=is_order_alone)
-        other = second(leading.sampler)
         turn = number // 2 if number > self._closing_from else number
+        if comparable_losses(history, order) is None:
+            if turn % _EXPLORING_EVERY == 0:
+                return Choice("sobol", f"as one trial in {_EXPLORING_EVERY} explores where trials are stopped early")
+            return Choice("tpe", "as trials of unequal training have an order, but no losses to compare")
+        leading = leader(self._space, number)
+        other = second(leading.sampler)
         why = self._why_second(history, leading.sampler) if turn % 2 == 0 else None
         if why is None and turn % _SECOND_EVERY == 0:
             why = f"for a second view beside {leading.sampler}"
