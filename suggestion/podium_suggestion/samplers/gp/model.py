@@ -51,8 +51,8 @@ _POWER_BOUNDS = (-1.0, 1.0)
 _WARP_BOUNDS = (-1.5, 1.5)
 _SHARE_BOUNDS = (-7.0, 7.0)
 _FIRST_JITTER, _MOST_JITTER = 1e-10, 1e-2
-_FIT_TOLERANCE = 1e-5
-"""Of the density's logarithm, relative: a fit that gains less in a step has ended. Smaller ones cost a quarter more."""
+_FIT_TOLERANCE = 1e-6
+"""Of the density's logarithm, relative: a fit that gains less in a step has ended. Smaller ones find no more."""
 _LEAST_VARIANCE = 1e-12
 """Rounding may leave the variance at a known point below 0."""
 
