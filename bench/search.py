@@ -82,9 +82,9 @@ class Found:
         return self._with({task: runs for task, runs in self.regrets.items() if all_tasks()[task].group in groups})
 
     def sparse(self) -> list[str]:
-        """Return the methods with fewer than half as many runs as the one with the most."""
-        counts = {name: sum(len(runs.get(name, {})) for runs in self.regrets.values()) for name in self.methods}
-        return [name for name, count in counts.items() if 2 * count < max(counts.values())]
+        """Return the methods with less than half the seeds of the one with the most, on the task that each has fewest of."""
+        seeds = {name: min(len(runs.get(name, {})) for runs in self.regrets.values()) for name in self.methods}
+        return [name for name, count in seeds.items() if 2 * count < max(seeds.values())]
 
     def among(self, methods: Sequence[str], tasks_of: str = "") -> Self:
         """Return the results of some methods alone; with `tasks_of` on that method's tasks alone."""

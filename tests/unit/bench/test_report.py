@@ -48,16 +48,20 @@ def test_methods_that_were_hardly_run_are_compared_each_by_itself_on_the_tasks_a
         for method, final in (("random", 1.0), ("auto", 0.1), ("tpe", 0.4), ("optuna:tpe", 0.2)):
             _keep_search(results, task, method, [final, final, final])
     _keep_search(results, "branin-2d", "smac:forest", [0.05, 0.3])
+    _keep_search(results, "branin-2d", "optuna-gp:gp", [0.3, 0.3, 0.3])
+    _keep_search(results, "hartmann-3d", "optuna-gp:gp", [0.3])
     tables = list(report.tables(results, workers=1))
     ranked = [table for table in tables if table.title.startswith("mean rank")]
     assert [table.title for table in ranked] == [
         "mean rank of 4 methods (1 is best) at half / full budget, 3 seeds",
+        "mean rank of 3 methods (1 is best) at half / full budget, 1 seed",
         "mean rank of 3 methods (1 is best) at half / full budget, 2 seeds",
     ]
     assert [row[0] for row in ranked[0].rows] == ["auto", "optuna:tpe", "tpe", "random"]
-    assert [row[0] for row in ranked[1].rows] == ["auto", "smac:forest", "tpe"]
-    assert ranked[1].columns[1] == "all (1)"
-    assert ranked[1].rows[1][1].startswith("2.00 / 1.50")
+    assert [row[0] for row in ranked[1].rows] == ["auto", "optuna-gp:gp", "tpe"]
+    assert [row[0] for row in ranked[2].rows] == ["auto", "smac:forest", "tpe"]
+    assert (ranked[1].columns[1], ranked[2].columns[1]) == ("all (2)", "all (1)")
+    assert ranked[2].rows[1][1].startswith("2.00 / 1.50")
 
 
 def test_what_is_run_on_one_family_of_tasks_does_not_count_as_hardly_run_on_the_other(tmp_path: Path) -> None:
