@@ -60,7 +60,7 @@ def _ranks(found: search.Found, path: Path) -> Path:
             axis.plot([each.low, each.high], [height, height], color=colours[name], linewidth=2)
             axis.plot(each.mean, height, "o", color=colours[name])
         axis.set_yticks(range(len(order)), [scores.methods[place] for place in order])
-        axis.set(title=f"{group}: mean rank, {len(scores.seeds)} seeds", xlabel="1 is best; lines hold 95 %")
+        axis.set(title=f"{group}, {len(scores.seeds)} seeds", xlabel="mean rank, 95 %")
     return _finish(figure, list(axes.flat), path, with_legend=False)
 
 
@@ -76,7 +76,7 @@ def _traces(found: fidelity.Found, path: Path) -> Path:
             for name, regrets in medians.items():
                 axis.plot(shares, np.minimum(regrets, 1.0), _style(name), color=colours[name], label=name)
             axis.set(
-                title=f"{task}, {workers} workers", xscale="log", xlabel="share of the time", ylabel="median regret"
+                title=f"{task}, {fidelity.of_workers(workers)}", xscale="log", xlabel="share of the time", ylabel="median regret"
             )
     return _finish(figure, list(axes.flat), path)
 

@@ -153,7 +153,7 @@ def _ranks(found: Found, what: str) -> Figures:
     """Return mean ranks at the end of the time by number of workers, each with what 95 % of bootstrap draws hold."""
     by_workers = {workers: found.scores(workers) for workers in found.workers}
     columns = {
-        f"{workers} workers ({len(scores.tasks)} tasks, {len(scores.seeds)} seeds)": rank_cells(scores)
+        f"{of_workers(workers)} ({len(scores.tasks)} tasks, {len(scores.seeds)} seeds)": rank_cells(scores)
         for workers, scores in by_workers.items()
         if scores is not None
     }
@@ -161,6 +161,11 @@ def _ranks(found: Found, what: str) -> Figures:
     for name in found.methods:
         table.add(name, *(cells.get(name, "-") for cells in columns.values()))
     return table
+
+
+def of_workers(count: int) -> str:
+    """Return `1 worker`, `8 workers`."""
+    return f"{count} worker{'s' * (count != 1)}"
 
 
 def _times_to_target(found: Found, what: str) -> Figures:
