@@ -75,9 +75,8 @@ def _traces(found: fidelity.Found, path: Path) -> Path:
             axis = axes[row, column]
             for name, regrets in medians.items():
                 axis.plot(shares, np.minimum(regrets, 1.0), _style(name), color=colours[name], label=name)
-            axis.set(
-                title=f"{task}, {fidelity.of_workers(workers)}", xscale="log", xlabel="share of the time", ylabel="median regret"
-            )
+            axis.set(title=f"{task}, {fidelity.of_workers(workers)}", xscale="log")
+            axis.set(xlabel="share of the time", ylabel="median regret")
     return _finish(figure, list(axes.flat), path)
 
 
