@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from bench import fidelity, search, statistics
 from bench.latency import Timing
+from bench.tabulation import counted
 
 _OURS, _PEERS = "-", "--"
 _LEAST_SHOWN = 1e-4
@@ -75,8 +76,8 @@ def _traces(found: fidelity.Found, path: Path) -> Path:
             axis = axes[row, column]
             for name, regrets in medians.items():
                 axis.plot(shares, np.minimum(regrets, 1.0), _style(name), color=colours[name], label=name)
-            axis.set(title=f"{task}, {fidelity.of_workers(workers)}", xscale="log")
-            axis.set(xlabel="share of the time", ylabel="median regret")
+            title = f"{task}, {counted(workers, 'worker')}"
+            axis.set(title=title, xscale="log", xlabel="share of the time", ylabel="median regret")
     return _finish(figure, list(axes.flat), path)
 
 

@@ -6,7 +6,6 @@ that any report has shown. Random search with full training is what everything i
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -14,9 +13,9 @@ from bench import statistics
 from bench.results import Result, Results
 from bench.search import Scores, rank_cells
 from bench.simulator import Run, best_after
-from bench.tabulation import Figures, not_run, number
+from bench.tabulation import Figures, counted, not_run, number
 from bench.tasks import Task, all_tasks
-from podium_suggestion.space import FloatArray, Space
+from podium_suggestion.space import FloatArray
 
 SUITE = "fidelity"
 POPULATION_SUITE = "population"
@@ -45,15 +44,9 @@ class Terms:
 def terms(task: Task, workers: int) -> Terms:
     """Return a cell's terms; numbers of workers in between get what the next smaller known one gets."""
     if task.group == "schedule":
-        return Terms(mean_seconds(task), workers * task.steps)
+        return Terms(task.mean_seconds, workers * task.steps)
     trainings = _FULL_TRAININGS[max(known for known in _FULL_TRAININGS if known <= workers)]
-    return Terms(trainings * mean_seconds(task) / workers, trainings * _TRIALS_PER_TRAINING)
-
-
-def mean_seconds(task: Task, draws: int = 300) -> float:
-    """Return the mean length of a full training of a random configuration."""
-    rng, space = np.random.default_rng(0), Space(task.parameters)
-    return float(np.mean([task.evaluate(space.sample(rng)).seconds for _ in range(draws)]))
+    return Terms(trainings * task.mean_seconds / workers, trainings * _TRIALS_PER_TRAINING)
 
 
 def fidelity_tasks() -> list[Task]:
@@ -128,13 +121,10 @@ class Found:
 
 def _regrets_at(task_name: str, run: Run, shares: FloatArray | tuple[float, ...]) -> FloatArray:
     """Return the regret of the best report known at shares of the time; it may be below 0 before the last epoch."""
-    losses = best_after(run, np.asarray(shares) * _limit(task_name, run.workers), by=lambda incumbent: incumbent[0])
-    return all_tasks()[task_name].regret(losses)
-
-
-@cache
-def _limit(task_name: str, workers: int) -> float:
-    return terms(all_tasks()[task_name], workers).limit
+    task = all_tasks()[task_name]
+    limit = terms(task, run.workers).limit
+    losses = best_after(run, np.asarray(shares) * limit, by=lambda incumbent: incumbent[0])
+    return task.regret(losses)
 
 
 # --- what is shown --------------------------------------------------------------------------------------------
@@ -153,7 +143,7 @@ def _ranks(found: Found, what: str) -> Figures:
     """Return mean ranks at the end of the time by number of workers, each with what 95 % of bootstrap draws hold."""
     by_workers = {workers: found.scores(workers) for workers in found.workers}
     columns = {
-        f"{of_workers(workers)} ({len(scores.tasks)} tasks, {len(scores.seeds)} seeds)": rank_cells(scores)
+        f"{counted(workers, 'worker')} ({len(scores.tasks)} tasks, {len(scores.seeds)} seeds)": rank_cells(scores)
         for workers, scores in by_workers.items()
         if scores is not None
     }
@@ -161,11 +151,6 @@ def _ranks(found: Found, what: str) -> Figures:
     for name in found.methods:
         table.add(name, *(cells.get(name, "-") for cells in columns.values()))
     return table
-
-
-def of_workers(count: int) -> str:
-    """Return `1 worker`, `8 workers`."""
-    return f"{count} worker{'s' * (count != 1)}"
 
 
 def _times_to_target(found: Found, what: str) -> Figures:

@@ -28,14 +28,13 @@ def tables(results: Results, workers: int, only: Sequence[str] | None = None) ->
 
 def shared(found: search.Found) -> search.Found:
     """Return the results of the methods that have seeds enough to be compared all at once."""
-    names = [name for name in found.methods if name not in found.on(SINGLE_OBJECTIVE).sparse()]
-    return found.among(names)
+    return found.without(found.on(SINGLE_OBJECTIVE).sparse())
 
 
 def _searches(found: search.Found) -> Iterator[Figures]:
     """Yield comparisons of all methods at once, but for those hardly run: each of these by itself, on the seeds it has."""
     for part in map(found.on, search.FAMILIES):
         sparse = part.sparse()
-        yield from search.tables(part.among([name for name in part.methods if name not in sparse]))
+        yield from search.tables(part.without(sparse))
         for name in sparse:
             yield from search.tables(part.among([*_BESIDE_SPARSE, name], tasks_of=name))

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench import statistics
 from bench.results import Result, Results
-from bench.tabulation import Figures, not_run, number
+from bench.tabulation import Figures, counted, not_run, number
 from bench.tasks import SINGLE_OBJECTIVE, Group, all_tasks
 from podium_suggestion.space import FloatArray
 
@@ -96,6 +96,10 @@ class Found:
                 and (not tasks_of or tasks_of in by_method)
             }
         )
+
+    def without(self, methods: Sequence[str]) -> Self:
+        """Return the results of the other methods."""
+        return self.among([name for name in self.methods if name not in methods])
 
     def _with(self, regrets: dict[str, dict[str, dict[int, FloatArray]]]) -> Self:
         chosen = copy(self)
@@ -213,7 +217,7 @@ def _marked(value: float, best: float) -> str:
 
 
 def _seeds(scores: Scores) -> str:
-    return f"{len(scores.seeds)} seed{'s' * (len(scores.seeds) != 1)}"
+    return counted(len(scores.seeds), "seed")
 
 
 def rank_cells(scores: Scores) -> dict[str, str]:

@@ -44,6 +44,11 @@ def not_run(errors: Mapping[tuple[str, str], str]) -> Figures:
     return table
 
 
+def counted(count: int, noun: str) -> str:
+    """Return `1 seed`, `20 seeds`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def number(value: float, digits: int = 3) -> str:
     """Return a figure in few characters: `0.052`, `12.3`, `4 210`, `never` for infinity."""
     if value == float("inf"):

@@ -20,6 +20,7 @@ SINGLE_OBJECTIVE: tuple[Group, ...] = ("continuous", "mixed", "conditional", "ar
 State = tuple[float, ...]
 """What a checkpoint holds, where training depends on more than the configuration and the step."""
 _TYPICAL_DRAWS = 2_000
+_TIMED_DRAWS = 300
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,12 @@ class Task:
             self.losses(step.metrics)[0] for step in steps if max(self.excesses(step.metrics), default=0.0) <= 0.0
         ]
         return float(np.median(losses))
+
+    @cached_property
+    def mean_seconds(self) -> float:
+        """The mean length of a full training of a random configuration."""
+        rng, space = np.random.default_rng(0), Space(self.parameters)
+        return float(np.mean([self.evaluate(space.sample(rng)).seconds for _ in range(_TIMED_DRAWS)]))
 
 
 # --- spaces in few words --------------------------------------------------------------------------------------

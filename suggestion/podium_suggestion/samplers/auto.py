@@ -20,7 +20,7 @@ import numpy as np
 
 from podium_contract.algorithms import AutoSettings, CmaesSettings, ForestSettings, GpSettings, TpeSettings
 from podium_contract.parameters import Assignment
-from podium_suggestion.history import History
+from podium_suggestion.history import History, IntArray
 from podium_suggestion.ranking import ranking
 from podium_suggestion.samplers.base import Exhausted, Explaining, Proposal, Sampler, suggest
 from podium_suggestion.samplers.cmaes import CmaesSampler
@@ -146,7 +146,7 @@ class AutoSampler(Explaining):
 
     def choice(self, history: History, number: int) -> Choice:
         """Return who is to propose trial `number`."""
-        order = ranking(history, places=_MOST_PLACES)
+        order = ranking(history, places=1)
         if len(order) < _OPENING:
             return Choice("sobol", f"as {len(order)} of the first {_OPENING} results are in")
         if number > self._closing_from and number % 2:
@@ -160,16 +160,16 @@ class AutoSampler(Explaining):
             return Choice("tpe", "as trials of unequal training have an order, but no losses to compare")
         leading = leader(self._space, number)
         other = second(leading.sampler)
-        why = self._why_second(history, leading.sampler) if turn % 2 == 0 else None
+        why = self._why_second(history, order, leading.sampler) if turn % 2 == 0 else None
         if why is None and turn % _SECOND_EVERY == 0:
             why = f"for a second view beside {leading.sampler}"
         return Choice(leading.sampler, f"as {leading.why}") if why is None else Choice(other, why)
 
-    def _why_second(self, history: History, leading: str) -> str | None:
+    def _why_second(self, history: History, order: IntArray, leading: str) -> str | None:
         """Return why the leader shares its trials evenly with the second now; None when it does not."""
         if self._budget.parallelism >= _MANY_WORKERS:
             return f"in turns with {leading}, as {self._budget.parallelism} trials run at a time"
-        since = _trials_since_the_best(history)
+        since = _trials_since(history, order[0])
         if leading != "gp" and since > max(_LEAST_PATIENCE, _PATIENCE * self._budget.trials):
             return f"as {leading} has found nothing better for {since} trials"
         return None
@@ -191,7 +191,6 @@ def _kind(space: Space) -> str:
     return f"{space.dimension} {kinds} parameter{'s' if space.dimension > 1 else ''}"
 
 
-def _trials_since_the_best(history: History) -> int:
-    """Return how many trials have ended whose numbers are above the best one's."""
-    order = ranking(history, places=1)
-    return int(history.decided[order[0] + 1 :].sum()) if len(order) else 0
+def _trials_since(history: History, row: int) -> int:
+    """Return how many trials have ended whose numbers are above that of a row."""
+    return int(history.decided[row + 1 :].sum())

@@ -190,7 +190,7 @@ def distance_and_cost(scheduler: str, seed: int, max_trials: int = 80, **search:
 
 def test_model_based_asha_comes_closer_than_bohb_for_less() -> None:
     """Twice as many trials, because ASHA spends half on each: those that Hyperband begins long are left out."""
-    bohb = np.array([distance_and_cost("hyperband", seed, fidelity="highest") for seed in range(6)])
-    asha = np.array([distance_and_cost("asha", seed, max_trials=160, fidelity="highest") for seed in range(6)])
+    bohb = np.array([distance_and_cost("hyperband", seed, fidelity="highest") for seed in range(10)])
+    asha = np.array([distance_and_cost("asha", seed, max_trials=160, fidelity="highest") for seed in range(10)])
     assert np.median(asha[:, 0]) < np.median(bohb[:, 0])
     assert np.mean(asha[:, 1]) < np.mean(bohb[:, 1])

@@ -62,7 +62,7 @@ def test_with_more_objectives_it_is_the_mean_over_draws(objectives: int) -> None
     fitted, reference = np.column_stack([model.fitted for model in models]), np.ones(objectives)
     point = np.array([[0.31, 0.77]])
     means, deviations = np.array([np.ravel(model.predict(point)) for model in models]).T
-    draws = means + deviations * np.random.default_rng(1).standard_normal((1500, objectives))
+    draws = means + deviations * np.random.default_rng(1).standard_normal((4000, objectives))
     before = hypervolume(fitted, reference)
     gains = [hypervolume(np.vstack([fitted, draw]), reference) - before for draw in draws]
     error = np.std(gains) / np.sqrt(len(gains))
