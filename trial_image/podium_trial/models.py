@@ -18,6 +18,9 @@ FloatArray = NDArray[np.float64]
 class Model(Protocol):
     """A model that trains step by step and pickles whole."""
 
+    name: str
+    """Its kind, as `--model` names it."""
+
     @property
     def size(self) -> int:
         """A measure of how large it is: weights, or leaves."""
@@ -25,6 +28,10 @@ class Model(Protocol):
 
     def adjust(self, settings: Any) -> None:
         """Go on with other settings: those of a clone differ from its parent's. Raises ValueError where that cannot be."""
+        ...
+
+    def shape(self) -> tuple[int, int]:
+        """Return how many columns it takes and how many outputs it gives: classes, or one."""
         ...
 
     def train_step(self, part: Part) -> float:
@@ -61,12 +68,16 @@ class BoostingSettings:
 class Perceptron(Network):
     """The network, one epoch a step."""
 
+    name = "mlp"
+
     def train_step(self, part: Part) -> float:
         return self.train_epoch(part)
 
 
 class Boosting:
     """Histogram gradient boosting of scikit-learn, one tree (per class) a step."""
+
+    name = "boosting"
 
     def __init__(self, settings: BoostingSettings, data: Dataset, seed: int) -> None:
         from sklearn.ensemble import (  # noqa: PLC0415  (a second of start-up that the network does without)
@@ -94,6 +105,10 @@ class Boosting:
             max_features=settings.features,
         )
 
+    def shape(self) -> tuple[int, int]:
+        outputs = 1 if self._task == "regression" else len(self._estimator.classes_)
+        return self._estimator.n_features_in_, outputs
+
     def train_step(self, part: Part) -> float:
         self._trees += 1
         self._estimator.set_params(max_iter=self._trees).fit(part.features, part.targets)
@@ -120,6 +135,19 @@ def new_model(settings: NetworkSettings | BoostingSettings, data: Dataset, seed:
     if isinstance(settings, NetworkSettings):
         return Perceptron(settings, data, seed)
     return Boosting(settings, data, seed)
+
+
+def take_up(model: Model, name: str, settings: NetworkSettings | BoostingSettings, data: Dataset) -> None:
+    """Make a restored model go on with some settings and data; raises ValueError where it is of another kind or shape."""
+    columns, outputs = data.train.features.shape[1], data.outputs
+    for what, old, new in (
+        ("kind of model", model.name, name),
+        ("number of columns", model.shape()[0], columns),
+        ("number of outputs", model.shape()[1], outputs),
+    ):
+        if old != new:
+            raise ValueError(f"the {what} must stay as it was in training, got {new} after {old}; start elsewhere")
+    model.adjust(settings)
 
 
 def scores(model: Model, part: Part, data: Dataset) -> dict[str, float]:

@@ -110,6 +110,10 @@ class Network:
             self._first, self._second, self._updates = *self._zeros(), 0
         self._settings = settings
 
+    def shape(self) -> tuple[int, int]:
+        """Return the number of columns and of outputs."""
+        return self._weights[0].shape[0], self._weights[-1].shape[1]
+
     def train_epoch(self, part: Part) -> float:
         """Pass once over the rows in random order; returns the mean training loss."""
         rows, losses = self._rng.permutation(len(part.targets)), []

@@ -127,6 +127,9 @@ class Trial:
         if checkpoint is None:
             return None
         self._saved_step = self._trained_step = checkpoint.step
+        if not self._settings.is_managed:
+            place = f"the folder {self._settings.checkpoints}; remove it to start anew"
+            print(f"podium: goes on after {self.resource} {checkpoint.step}, from {place}")  # noqa: T201  (nobody else tells)
         if checkpoint.files is not None:
             return checkpoint.files
         return pickle.loads(checkpoint.payload)  # noqa: S301  (written by this very program, in a folder of its own)

@@ -17,7 +17,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import podium_trial  # noqa: E402  (see above)
 from podium_trial.data import BUNDLED, DataError, Dataset, bundled_dataset, csv_dataset  # noqa: E402  (see above)
-from podium_trial.models import Model, model_settings, new_model, scores  # noqa: E402  (see above)
+from podium_trial.models import Model, model_settings, new_model, scores, take_up  # noqa: E402  (see above)
 
 DEFAULT_STEPS = {"mlp": 27, "boosting": 81}
 
@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             model: Model | None = trial.restore()
             if model is None:
                 model = new_model(settings, data, trial.seed if options.seed is None else options.seed)
-            model.adjust(settings)
+            else:
+                take_up(model, options.model, settings, data)
         except ValueError as fault:
             sys.exit(str(fault))
         for step in trial.steps(until=None if trial.target else options.steps or DEFAULT_STEPS[options.model]):

@@ -350,6 +350,17 @@ def test_script_without_podium_prints_its_reports(tmp_path: Path, capsys: pytest
     assert capsys.readouterr().out == "step 1: loss=0.5\n"
 
 
+def test_script_without_podium_says_that_it_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        with Trial(Settings(checkpoints=tmp_path)) as trial:
+            trial.restore()
+            trial.save(7, "state")
+    assert (
+        capsys.readouterr().out
+        == f"podium: goes on after step 7, from the folder {tmp_path}; remove it to start anew\n"
+    )
+
+
 def test_settings_come_from_the_treatys_variables() -> None:
     settings = settings_from(
         {

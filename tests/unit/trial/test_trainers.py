@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from podium_trial.data import BUNDLED, DataError, Dataset, bundled_dataset, csv_dataset
-from podium_trial.models import BoostingSettings, Model, loss_of, model_settings, new_model, scores
+from podium_trial.models import BoostingSettings, Model, loss_of, model_settings, new_model, scores, take_up
 from podium_trial.network import Network, NetworkSettings
 
 RESUMABLE: dict[str, Any] = {
@@ -144,6 +144,28 @@ def test_clone_of_another_shape_is_refused() -> None:
     model = new_model(NetworkSettings(width=8), data, seed=0)
     with pytest.raises(ValueError, match="width must stay as it was in training, got 16 after 8"):
         model.adjust(NetworkSettings(width=16))
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "words"),
+    [
+        ("boosting", "wine", "kind of model must stay as it was in training, got boosting after mlp"),
+        ("mlp", "breast-cancer", "number of columns must stay as it was in training, got 30 after 13"),
+    ],
+)
+def test_checkpoint_of_another_training_is_refused(name: str, table: str, words: str) -> None:
+    model = new_model(NetworkSettings(), bundled_dataset("wine"), seed=0)
+    with pytest.raises(ValueError, match=words):
+        take_up(model, name, model_settings(name, {}), bundled_dataset(table))
+
+
+@pytest.mark.parametrize("settings", [NetworkSettings(lr=0.001), BoostingSettings(leaves=4)], ids=["mlp", "boosting"])
+def test_model_knows_its_shape(settings: Any) -> None:
+    for name, shape in (("wine", (13, 3)), ("diabetes", (10, 1))):
+        data = bundled_dataset(name)
+        model = new_model(settings, data, seed=0)
+        model.train_step(data.train)
+        assert model.shape() == shape
 
 
 def test_settings_convert_text_of_flags() -> None:
