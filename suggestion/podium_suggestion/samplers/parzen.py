@@ -29,6 +29,8 @@ _LEAST = 0.01
 """The narrowest kernel on a continuous parameter."""
 _LEAST_CELLS = 0.3
 """The narrowest kernel on a lattice, in cells: one of twenty draws goes to either neighbour."""
+_NARROW = 1e-9
+"""Cells that are narrower are taken for points of a continuum: rounding leaves nothing to integrate over."""
 _SQRT_2PI = float(np.sqrt(2.0 * np.pi))
 _TINY = 1e-300
 """Stands for a mass of zero, whose logarithm would be infinite."""
@@ -145,7 +147,12 @@ class _Gaussians:
         centres, first, inverse = np.unique(self._centres, return_index=True, return_inverse=True)
         widths, inside = self._widths[first], self._inside[first]
         masses = ndtr((high - centres) / widths) - ndtr((low - centres) / widths)
-        return np.asarray(np.log(np.maximum(masses, _TINY) / ((high - low) * inside)))[:, inverse]
+        cell_widths = high - low
+        logs = np.log(np.maximum(masses, _TINY) / (np.maximum(cell_widths, _NARROW) * inside))[:, inverse]
+        is_narrow = cell_widths[:, 0] < _NARROW
+        if is_narrow.any():
+            logs[is_narrow] = self._log_densities(units[is_narrow])
+        return np.asarray(logs)
 
 
 class _Choices:

@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable
+from itertools import count
 from typing import Any, ClassVar
 
 import numpy as np
@@ -181,6 +182,20 @@ class SamplerConformance:
         spec = self.a_spec(self.space, max_trials=30)
         _, proposed = self.run(spec, 30, lambda _: value)
         assert all(assignment_faults(spec.parameters, assignment) == [] for assignment in proposed)
+
+    @pytest.mark.parametrize(
+        "loss", [lambda n: 10.0 ** (n % 40 * 10 - 200), lambda n: (-1) ** n * 1e300], ids=["wide", "huge"]
+    )
+    def test_ranges_and_losses_at_the_limits_of_floats_are_survived(self, loss: Callable[[int], float]) -> None:
+        parameters = [
+            a_float("scale", 1e-300, 1e300),
+            an_int("n", -(2**53), 2**53),
+            a_float("x", 1.0, 1.0 + 1e-12, "linear"),
+        ]
+        spec, numbers = self.a_spec(parameters), count()
+        _, proposed = self.run(spec, 25, lambda _: loss(next(numbers)))
+        assert all(assignment_faults(spec.parameters, assignment) == [] for assignment in proposed)
+        assert len({assignment["n"] for assignment in proposed}) > 1
 
     def test_trials_that_rest_at_a_schedulers_rungs_are_learnt_from(self) -> None:
         spec = self.a_spec(PLANE, scheduler=a_scheduler("asha", 1, 9))
