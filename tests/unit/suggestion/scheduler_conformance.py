@@ -108,6 +108,13 @@ class SchedulerConformance:
         assert operator.advice.best
         assert all(0.2 <= s.parameters["x"] <= 0.8 for s in operator.advice.best)  # type: ignore[operator]  # floats
 
+    def test_losses_at_the_limits_of_floats_are_survived(self) -> None:
+        for size in (1e300, 5e-324):
+            operator = self.an_operator(lambda _parameters, step, size=size: {"loss": size * (-1) ** step}, stride=2)
+            operator.run()
+            self.assert_made(operator, 40)
+            assert operator.advice.best
+
     def test_an_experiment_without_one_usable_value_ends_too(self) -> None:
         for outcome in (None, {"loss": float("nan")}, {"another": 1.0}):
             operator = self.an_operator(lambda _parameters, _step, outcome=outcome: outcome, max_trials=10)
