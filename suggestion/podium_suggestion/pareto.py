@@ -41,7 +41,8 @@ def crowding_distances(losses: FloatArray) -> FloatArray:
     For each objective the distance between a point's neighbours, relative to the front's extent; the ends are infinite.
     """
     distances = np.zeros(len(losses))
-    for column in losses.T:
+    largest = np.abs(losses).max(axis=0, initial=0.0, where=np.isfinite(losses))
+    for column in np.ldexp(losses, -np.frexp(largest)[1]).T:  # within 1, where differences do not overflow
         order = np.argsort(column, kind="stable")
         extent = column[order[-1]] - column[order[0]]
         distances[order[[0, -1]]] = np.inf

@@ -176,10 +176,12 @@ def sparkline(values: Sequence[float], width: int = _CURVE_WIDTH) -> str:
         return ""
     if len(values) > width:
         values = [values[index * (len(values) - 1) // (width - 1)] for index in range(width)]
-    low, high = min(values), max(values)
-    if low == high:
+    size = max(map(abs, values)) or 1.0
+    shares = [value / size for value in values]  # whose differences do not overflow
+    low, extent = min(shares), max(shares) - min(shares)
+    if not extent:
         return _BLOCKS[0] * len(values)
-    return "".join(_BLOCKS[round((value - low) / (high - low) * (len(_BLOCKS) - 1))] for value in values)
+    return "".join(_BLOCKS[round((share - low) / extent * (len(_BLOCKS) - 1))] for share in shares)
 
 
 def _standings(spec: ExperimentSpec, best: Iterable[Standing]) -> Table:
@@ -188,8 +190,8 @@ def _standings(spec: ExperimentSpec, best: Iterable[Standing]) -> Table:
     table.add_column("trial", justify="right")
     for objective in spec.objectives:
         table.add_column(_heading(objective), justify="right", style="bold green")
-    for constraint in spec.constraints:
-        table.add_column(constraint.metric, justify="right")
+    for metric in spec.metric_names[len(spec.objectives) :]:
+        table.add_column(metric, justify="right")
     table.add_column(spec.scheduler.resource, justify="right")
     table.add_column("parameters", overflow="fold")
     for place, standing in enumerate(best):
@@ -199,7 +201,7 @@ def _standings(spec: ExperimentSpec, best: Iterable[Standing]) -> Table:
             str(standing.trial),
             *(_number(standing.metrics.get(name)) for name in spec.metric_names),
             "" if standing.step is None else str(standing.step),
-            _assignment_text(standing),
+            Text(_assignment_text(standing)),  # a value may look like markup
         )
     return table
 

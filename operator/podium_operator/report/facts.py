@@ -88,7 +88,9 @@ def front_growth(results: Results) -> FrontGrowth | None:
     stated = given_reference(spec.objectives)
     reference = np.where(np.isfinite(stated), stated, front.max(axis=0) + 0.1 * np.ptp(front, axis=0))
     shown = tuple(each.loss(float(bound)) for each, bound in zip(spec.objectives, reference, strict=True))
-    return FrontGrowth(tuple(numbers), growing_hypervolume(losses, reference), shown)
+    with np.errstate(over="ignore", invalid="ignore"):  # a diverged trial's volume may be infinite
+        volumes = growing_hypervolume(losses, reference)
+    return FrontGrowth(tuple(numbers), volumes, shown)
 
 
 def encoded(spec: ExperimentSpec, trials: Sequence[TrialRecord]) -> FloatArray:

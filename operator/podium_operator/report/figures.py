@@ -1,7 +1,7 @@
 """The figures of a report. Each function draws one question's answer, and says in words what it shows."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -63,6 +63,8 @@ _STYLE: dict[str, Any] = {
     "svg.hashsalt": "podium",
 }
 _MOST_TICK_LABEL = 14
+_FARTHEST = 1e100
+"""Where values beyond it are drawn: axes compute with differences of larger ones, which overflow."""
 _MOST_SCHEDULES = 8
 """Parameters whose schedules are drawn, in order of the manifest."""
 
@@ -94,10 +96,12 @@ def draw_history(results: Results) -> Drawing | None:
     for phase, colour in PHASE_COLOURS.items():
         numbers = [trial.number for trial in results.trials if trial.phase is phase and trial.number in values]
         if numbers:
-            axes.scatter(numbers, [values[n] for n in numbers], s=22, color=colour, label=phase.lower(), zorder=3)
+            axes.scatter(
+                numbers, _drawable(values[n] for n in numbers), s=22, color=colour, label=phase.lower(), zorder=3
+            )
     numbers = sorted(values)
     best = best_so_far([values[n] for n in numbers], maximize=objective.goal == "maximize")
-    axes.step(numbers, best, where="post", color=_BEST, linewidth=1.6, label="best so far", zorder=2)
+    axes.step(numbers, _drawable(best), where="post", color=_BEST, linewidth=1.6, label="best so far", zorder=2)
     without = [trial.number for trial in results.trials if trial.number not in values and trial.phase in FINAL]
     if without:
         top = axes.get_xaxis_transform()
@@ -113,7 +117,7 @@ def draw_history(results: Results) -> Drawing | None:
         )
     _label(axes, "trial", _metric_label(objective))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _clip_outliers(axes, np.array(list(values.values())), maximize=objective.goal == "maximize")
+    _clip_outliers(axes.set_ylim, _drawable(values.values()), maximize=objective.goal == "maximize")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=5)
     words = f"{len(values)} trials; the best {objective.metric} is {best[-1]:.5g}."
     if without:
@@ -126,7 +130,7 @@ def draw_curves(results: Results) -> Drawing | None:
     spec = results.experiment.spec
     objective = spec.objectives[0]
     curves = [curve_of(trial, objective.metric) for trial in results.trials]
-    curves = [curve for curve in curves if curve.values]
+    curves = [replace(curve, values=tuple(_drawable(curve.values))) for curve in curves if curve.values]
     if not any(len(curve.steps) > 1 for curve in curves):
         return None
     figure, axes = _canvas()
@@ -155,7 +159,7 @@ def draw_curves(results: Results) -> Drawing | None:
         axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
     _label(axes, spec.scheduler.resource, _metric_label(objective))
     everything = np.concatenate([curve.values for curve in curves])
-    _clip_outliers(axes, everything, maximize=objective.goal == "maximize")
+    _clip_outliers(axes.set_ylim, everything, maximize=objective.goal == "maximize")
     phases = {curve.phase for curve in curves}
     handles = [Line2D([], [], color=c, label=p.lower()) for p, c in PHASE_COLOURS.items() if p in phases]
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=5)
@@ -240,6 +244,7 @@ def draw_front(results: Results) -> Drawing | None:
     both = sorted(across.keys() & up.keys())
     if not both:
         return None
+    across, up = (dict(zip(both, _drawable(values[n] for n in both), strict=True)) for values in (across, up))
     front = {standing.trial for standing in results.experiment.status.best}
     figure, axes = _canvas()
     others = [number for number in both if number not in front]
@@ -258,6 +263,10 @@ def draw_front(results: Results) -> Drawing | None:
         if objective.reference is not None:
             draw(objective.reference, color="#999999", linewidth=1, linestyle=":")
     _label(axes, _metric_label(first), _metric_label(second))
+    for objective, values, set_limits in ((first, across, axes.set_xlim), (second, up, axes.set_ylim)):
+        kept = [values[number] for number in chosen]
+        everything = np.array([*values.values()])
+        _clip_outliers(set_limits, everything, maximize=objective.goal == "maximize", kept=kept)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     words = f"{len(chosen)} of {len(both)} trials are not dominated."
     if not is_whole:
@@ -270,7 +279,7 @@ def draw_front(results: Results) -> Drawing | None:
 def draw_hypervolume(results: Results) -> Drawing | None:
     """Draw how much the front of several objectives dominates, trial by trial."""
     growth = front_growth(results)
-    if growth is None or not growth.volumes[-1] > 0:
+    if growth is None or not 0 < growth.volumes[-1] < np.inf:
         return None
     shares = growth.volumes / growth.volumes[-1]
     figure, axes = _canvas()
@@ -431,13 +440,24 @@ def _metric_label(objective: Objective) -> str:
     return f"{objective.metric} ({better} is better)"
 
 
-def _clip_outliers(axes: Axes, values: FloatArray, *, maximize: bool) -> None:
-    """Let diverged trials leave the picture rather than flatten it: the view spans from the best to the worse 90 %."""
-    best, bulk = (values.max(), np.quantile(values, 0.1)) if maximize else (values.min(), np.quantile(values, 0.9))
-    worst = values.min() if maximize else values.max()
-    if best != bulk and abs(worst - bulk) > abs(best - bulk):
+def _drawable(values: Iterable[float]) -> FloatArray:
+    return np.clip(np.fromiter(values, dtype=np.float64), -_FARTHEST, _FARTHEST)
+
+
+def _clip_outliers(
+    set_limits: Callable[[float, float], object], values: FloatArray, *, maximize: bool, kept: Sequence[float] = ()
+) -> None:
+    """Let diverged trials leave the picture rather than flatten it.
+
+    The view spans from the best to the worse 90 %, and to the worst of those that have to be `kept` in it.
+    """
+    sign = -1.0 if maximize else 1.0
+    losses = sign * values
+    best, worst = losses.min(), losses.max()
+    bulk = max([np.quantile(losses, 0.9), *(sign * value for value in kept)])
+    if best != bulk and worst - bulk > bulk - best:
         margin = 0.08 * (bulk - best)
-        axes.set_ylim(*sorted((best - margin, bulk + 3 * margin)))
+        set_limits(*sorted(sign * bound for bound in (best - margin, bulk + 3 * margin)))
 
 
 def _axis_labels(column: Column) -> list[tuple[float, str]]:

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -110,6 +111,34 @@ def test_several_objectives_have_a_front() -> None:
         front.words
         == f"{len(results.experiment.status.best)} of {len(final_values(results, 'loss'))} trials are not dominated."
     )
+
+
+def test_a_diverged_trial_leaves_the_picture_of_the_front_and_the_front_stays() -> None:
+    results = some_results(30, objectives=[an_objective("loss"), an_objective("latency")], scheduler=IN_FULL)
+    diverged, *others = results.trials
+    last = diverged.observations[-1]
+    observations = (*diverged.observations[:-1], last.model_copy(update={"metrics": {"loss": 1e308, "latency": 1.0}}))
+    trials = (diverged.model_copy(update={"observations": observations}), *others)
+    (front,) = [drawing for drawing in drawings(replace(results, trials=trials)) if drawing.name == "front"]
+    low, high = front.figure.axes[0].get_xlim()
+    assert high < 100
+    assert all(low < standing.metrics["loss"] < high for standing in results.experiment.status.best)
+
+
+def test_metrics_at_the_limits_of_floats_are_drawn(tmp_path: Path) -> None:
+    results = some_results(12, objectives=[an_objective("loss"), an_objective("latency")], scheduler=IN_FULL)
+    trials = tuple(
+        trial.model_copy(
+            update={
+                "observations": tuple(
+                    observation.model_copy(update={"metrics": {"loss": 1e308 * (-1) ** step, "latency": -1e308 * step}})
+                    for step, observation in enumerate(trial.observations)
+                )
+            }
+        )
+        for trial in results.trials
+    )
+    assert write_report(replace(results, trials=trials), tmp_path)
 
 
 def test_front_of_three_objectives_is_told_to_be_a_view_and_has_no_line() -> None:
