@@ -66,8 +66,8 @@ local: $(call STAMP,dev) ## Tests with real processes on this machine
 .PHONY: e2e
 e2e: $(call STAMP,dev) ## The whole on a real cluster: KUBECONFIG's, kind's, or one of plain processes
 	export KUBECONFIG PATH="$$PATH:$$HOME/.cache/podium-cluster/bin"; KUBECONFIG=$$(scripts/test-cluster); \
-	$(BIN)/pytest tests/e2e -m "not alone" -n 4 --dist loadscope --reruns 1 --durations 10; \
-	$(BIN)/pytest tests/e2e -m alone -rP --reruns 1 --durations 10
+	$(BIN)/pytest tests/e2e -m "not alone" -n 4 --dist loadscope --reruns 1 --rerun-show-tracebacks -raR --durations 10; \
+	$(BIN)/pytest tests/e2e -m alone -raRP --reruns 1 --rerun-show-tracebacks --durations 10
 
 .PHONY: cluster-down
 cluster-down: ## Stop the project's own test cluster
