@@ -179,7 +179,7 @@ def _message(detail: ErrorDetails) -> str:
         case "extra_forbidden":
             return _unknown_field(detail["loc"], got)
         case "union_tag_invalid":
-            return f"must be one of {context['expected_tags']}, got '{context['tag']}'; choose one of them"
+            return f"must be one of {context['expected_tags']}, got '{_shortened(context['tag'])}'; choose one of them"
         case "literal_error":
             return f"must be {context['expected']}, got {got}; choose one of them"
         case "string_pattern_mismatch":
@@ -297,5 +297,8 @@ def _one_line(fault: yaml.YAMLError) -> str:
 
 
 def _show(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    return _shortened(json.dumps(value, default=str))
+
+
+def _shortened(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -212,6 +212,7 @@ def _unknown_things() -> list[Malformed]:
         a_fault("a misspelt field", "spec.maxTrial", "no field", "got 5", "did you mean maxTrials?", maxTrial=5),
         changed("a stray field", "extra", lambda m: m.update(extra=1), "no field", "got 1", "remove it"),
         with_one("a stray field of a parameter", ".low", {**a_float(), "low": 1}, "no field", "remove it"),
+        with_one("a type that is long", ".type", a_float(type={"a": "b" * 200}), "must be one of", "bbb...'", "choose"),
         with_one("an unknown type", ".type", a_float(type="flaot"), "must be one of", "'flaot'", "choose"),
         with_one("no type", ".type", {"name": "lr", "min": 0, "max": 1}, "required", "add it"),
         with_one("an unknown scale", ".scale", a_float(scale="ln"), "'linear'", '"ln"', "choose"),
