@@ -16,7 +16,7 @@ from podium_suggestion.space import FloatArray
 SUITE = "search"
 _BASELINE = "random"
 _OTHERS: tuple[Group, ...] = ("multi-objective", "constrained")
-FAMILIES: tuple[tuple[Group, ...], ...] = (SINGLE_OBJECTIVE, _OTHERS)
+FAMILIES: tuple[tuple[Group, ...], ...] = (SINGLE_OBJECTIVE, ("unseen",), _OTHERS)
 """Groups of tasks over which methods are ranked together."""
 
 
@@ -151,7 +151,7 @@ def _to_length(regrets: FloatArray, length: int) -> FloatArray:
 
 
 def tables(found: Found) -> Iterator[Figures]:
-    """Yield what compares methods on the seeds that all of them have: first one objective, then several or constraints."""
+    """Yield what compares methods on the seeds that all of them have, family by family."""
     for family in FAMILIES:
         groups = {group: tasks for group, tasks in found.groups().items() if group in family}
         scores = found.scores([task for tasks in groups.values() for task in tasks])

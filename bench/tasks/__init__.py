@@ -11,6 +11,7 @@ from bench.tasks.mixed import mixed_tasks
 from bench.tasks.multiobjective import multi_objective_tasks
 from bench.tasks.task import SINGLE_OBJECTIVE, Group, Step, Task
 from bench.tasks.training import schedule_task, training_tasks
+from bench.tasks.unseen import unseen_tasks
 
 __all__ = ["SINGLE_OBJECTIVE", "Group", "Step", "Task", "all_tasks", "select"]
 
@@ -23,6 +24,7 @@ def all_tasks() -> dict[str, Task]:
         *conditional_tasks(),
         *architecture_tasks(),
         *training_tasks(),
+        *unseen_tasks(),
         *multi_objective_tasks(),
         *constrained_tasks(),
         schedule_task(),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.tasks.task import Task, loss_of, real, space_of, vector
+from bench.tasks.task import Group, Task, loss_of, real, space_of, vector
 from podium_suggestion.space import FloatArray
 
 _GOLDEN = (5**0.5 - 1) / 2
@@ -87,20 +87,22 @@ def _names(dimension: int) -> list[str]:
     return [f"x{index:02}" for index in range(dimension)]
 
 
-def _task(
+def box_task(
     name: str,
     function: Callable[[FloatArray], float],
     box: list[tuple[float, float]],
     optimum: float,
     budget: int,
     shift: FloatArray | float = 0.0,
+    group: Group = "continuous",
 ) -> Task:
+    """Return the task of minimising a function on a box; `shift` is where its origin lies."""
     axes: list[dict[str, Any]] = [
         real(axis, low, high) for axis, (low, high) in zip(_names(len(box)), box, strict=True)
     ]
     return Task(
         name=name,
-        group="continuous",
+        group=group,
         about=f"{function.__name__.replace('_', ' ')} in {len(box)} dimensions",
         parameters=space_of(*axes),
         advance=loss_of(lambda chosen: function(vector(chosen) - shift)),
@@ -111,13 +113,13 @@ def _task(
 
 def continuous_tasks() -> list[Task]:
     return [
-        _task("branin-2d", branin, [(-5, 10), (0, 15)], 0.397887357729739, 40),
-        _task("hartmann-3d", hartmann_3, [(0, 1)] * 3, -3.862779787332660, 40),
-        _task("rastrigin-3d", rastrigin, [(-5.12, 5.12)] * 3, 0.0, 60, shifts(3, -5.12, 5.12)),
-        _task("rosenbrock-4d", rosenbrock, [(-2, 2)] * 4, 0.0, 60),
-        _task("ackley-5d", ackley, [(-15, 25)] * 5, 0.0, 60, shifts(5, -15, 25)),
-        _task("styblinski-5d", styblinski_tang, [(-5, 5)] * 5, -39.166165703771419 * 5, 60),
-        _task("hartmann-6d", hartmann_6, [(0, 1)] * 6, -3.322368011415513, 60),
-        _task("levy-8d", levy, [(-10, 10)] * 8, 0.0, 80, shifts(8, -10, 10)),
-        _task("ellipsoid-10d", ellipsoid, [(-5, 5)] * 10, 0.0, 80, shifts(10, -5, 5)),
+        box_task("branin-2d", branin, [(-5, 10), (0, 15)], 0.397887357729739, 40),
+        box_task("hartmann-3d", hartmann_3, [(0, 1)] * 3, -3.862779787332660, 40),
+        box_task("rastrigin-3d", rastrigin, [(-5.12, 5.12)] * 3, 0.0, 60, shifts(3, -5.12, 5.12)),
+        box_task("rosenbrock-4d", rosenbrock, [(-2, 2)] * 4, 0.0, 60),
+        box_task("ackley-5d", ackley, [(-15, 25)] * 5, 0.0, 60, shifts(5, -15, 25)),
+        box_task("styblinski-5d", styblinski_tang, [(-5, 5)] * 5, -39.166165703771419 * 5, 60),
+        box_task("hartmann-6d", hartmann_6, [(0, 1)] * 6, -3.322368011415513, 60),
+        box_task("levy-8d", levy, [(-10, 10)] * 8, 0.0, 80, shifts(8, -10, 10)),
+        box_task("ellipsoid-10d", ellipsoid, [(-5, 5)] * 10, 0.0, 80, shifts(10, -5, 5)),
     ]

@@ -14,7 +14,15 @@ from podium_suggestion.pareto import growing_hypervolume
 from podium_suggestion.space import FloatArray, Space
 
 Group = Literal[
-    "continuous", "mixed", "conditional", "architecture", "training", "multi-objective", "constrained", "schedule"
+    "continuous",
+    "mixed",
+    "conditional",
+    "architecture",
+    "training",
+    "unseen",
+    "multi-objective",
+    "constrained",
+    "schedule",
 ]
 SINGLE_OBJECTIVE: tuple[Group, ...] = ("continuous", "mixed", "conditional", "architecture", "training")
 State = tuple[float, ...]
