@@ -26,6 +26,7 @@ from bench.peers.client import PeerError
 from bench.results import Cell, Result, Results, bench_digest
 from bench.tabulation import Figures
 from bench.tasks import SINGLE_OBJECTIVE, Task, all_tasks, select
+from podium_suggestion.threads import use_one_thread
 
 _DEFAULT_METHODS = ["random", "tpe", "optuna:tpe"]
 _DEFAULT_FIDELITY = ["random", "random+asha", "tpe+asha", "optuna:tpe+hyperband"]
@@ -46,6 +47,7 @@ console = Console()
 
 def main() -> None:
     options = _arguments().parse_args()
+    use_one_thread()  # a task's own matrices are as small as a sampler's
     started = time.monotonic()
     try:
         options.run(options)
