@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bench.tables import Table, load_table
+from bench.tables import Table, load_table, table_names
 from bench.tasks.task import State, Step, Task, real, space_of
 from podium_contract.experiment import Objective
 from podium_contract.parameters import Assignment
@@ -18,11 +18,8 @@ _BUDGET = 50
 
 
 def training_tasks() -> list[Task]:
-    return [
-        training_task(load_table(name), metric)
-        for name, metric in _OBJECTIVES.items()
-        if name in __import__("bench.tables").tables.table_names()
-    ]
+    """Return the tasks of the tables that there are."""
+    return [training_task(load_table(name), metric) for name, metric in _OBJECTIVES.items() if name in table_names()]
 
 
 def training_task(table: Table, metric: str) -> Task:
