@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from builders.experiments import a_float, a_manifest, a_scheduler, a_search
-from builders.release import has_default_storage_class
+from builders.release import EXPERIMENTS, TRIALS, has_default_storage_class
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 180.0
 IMAGE = os.environ.get("PODIUM_TRIAL_IMAGE", "localhost/podium-trial:0.1.0")
-EXPERIMENTS, TRIALS = "experiments.podium.dev", "trials.podium.dev"
 OWN_CLUSTER = Path(os.environ.get("PODIUM_CLUSTER_CACHE", "~/.cache/podium-cluster")).expanduser() / "state"
 """Where the project's own cluster keeps its state."""
 

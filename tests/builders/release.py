@@ -22,6 +22,8 @@ NAME = "podium"
 """Of the release; its objects are podium-operator, podium-suggestion ..."""
 GROUP = 65532
 """The user and group of the chart's pods, who own the volume made here."""
+EXPERIMENTS, TRIALS = "experiments.podium.dev", "trials.podium.dev"
+"""In full: other suites install kinds of the same names in groups of their own, meanwhile."""
 TAG = os.environ.get("PODIUM_TEST_TAG", "0.1.0")
 """Of the images under test."""
 
@@ -151,7 +153,7 @@ def installed(folder: Path, database: str | None = None) -> Iterator[Release]:
         yield release
     finally:
         # Experiments first, while somebody is there who looks after them.
-        release.kubectl("delete", "experiments", "--all", "--timeout=60s")
+        release.kubectl("delete", EXPERIMENTS, "--all", "--timeout=60s")
         helm("uninstall", NAME, "--namespace", namespace, "--wait")
         kubectl("delete", "namespace", namespace, "--wait=false")
         kubectl("delete", "persistentvolume", f"{namespace}-{NAME}-store", "--ignore-not-found", "--wait=false")

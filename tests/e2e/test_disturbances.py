@@ -12,9 +12,7 @@ import psutil
 import pytest
 
 from builders.operator_at_work import (
-    EXPERIMENTS,
     OWN_CLUSTER,
-    TRIALS,
     Json,
     Podium,
     at_work,
@@ -22,6 +20,7 @@ from builders.operator_at_work import (
     own_cluster,
     until,
 )
+from builders.release import EXPERIMENTS, TRIALS
 
 pytestmark = pytest.mark.e2e
 

@@ -14,7 +14,7 @@ import pytest
 from builders.experiments import a_manifest, an_objective
 from builders.forwarder import forwarding
 from builders.postgres import a_postgres
-from builders.release import NAME, Release, installed, kubectl, make_namespace, node_address, until
+from builders.release import EXPERIMENTS, NAME, Release, installed, kubectl, make_namespace, node_address, until
 
 pytestmark = [
     pytest.mark.e2e,
@@ -111,7 +111,7 @@ def test_uninstall_keeps_what_users_made(release: Release) -> None:
     release.kubectl("create", "-f", "-", given=experiment)
     advice = release.ask("POST", "/v1/advise", a_request(release.namespace))
     release.uninstall()
-    assert release.get("experiment", "kept")["spec"]["suspend"] is True
+    assert release.get(EXPERIMENTS, "kept")["spec"]["suspend"] is True
     assert release.get("persistentvolumeclaim", f"{NAME}-store")["status"]["phase"] == "Bound"
     gone = ("deployments", "services", "secrets", "roles", "rolebindings", "networkpolicies")
     left = release.get(",".join(gone), "--selector=app.kubernetes.io/part-of=podium")["items"]

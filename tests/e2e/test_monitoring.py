@@ -13,7 +13,7 @@ import pytest
 from builders.dashboards import alerts, filled_in, panel_queries, variable_queries
 from builders.experiments import a_float, a_manifest, a_scheduler, a_search
 from builders.prometheus import Prometheus, prometheus
-from builders.release import NAME, TAG, Release, installed, kubectl, registry, until
+from builders.release import EXPERIMENTS, NAME, TAG, Release, installed, kubectl, registry, until
 
 pytestmark = [
     pytest.mark.e2e,
@@ -61,7 +61,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             for experiment in (curves(), failing(), stuck()):
                 release.kubectl("create", "-f", "-", given=experiment)
             for name, condition in (("curves", "Complete"), ("failing", "Failed")):
-                release.kubectl("wait", f"--for=condition={condition}", f"experiment/{name}", "--timeout=240s")
+                release.kubectl("wait", f"--for=condition={condition}", f"{EXPERIMENTS}/{name}", "--timeout=240s")
             until("the end is scraped", lambda: _is_complete(server))
             yield Watched(release, server, start, time.time())
 
@@ -143,7 +143,7 @@ def test_a_learning_curve_rises_to_the_last_rung(watched: Watched) -> None:
 
 
 def test_series_of_a_deleted_experiment_go(watched: Watched) -> None:
-    watched.release.kubectl("delete", "experiment", "failing", "--wait")
+    watched.release.kubectl("delete", EXPERIMENTS, "failing", "--wait")
     name = '{experiment="failing"}'
     until("the series are gone", lambda: not watched.server.instant(f"podium_experiment_trials{name}"))
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from builders.operator_at_work import EXPERIMENTS, ROOT, Podium, a_volume, kubectl, until
+from builders.operator_at_work import ROOT, Podium, a_volume, kubectl, until
+from builders.release import EXPERIMENTS
 
 pytestmark = pytest.mark.e2e
 

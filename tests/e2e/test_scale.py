@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from builders.operator_at_work import EXPERIMENTS, Podium, a_namespace, at_work, is_own_cluster, kubectl, own_cluster
+from builders.operator_at_work import Podium, a_namespace, at_work, is_own_cluster, kubectl, own_cluster
+from builders.release import EXPERIMENTS
 from podium_operator.kube.api import KubernetesApi
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
