@@ -143,7 +143,9 @@ def _ranks(found: Found, what: str) -> Figures:
     """Return mean ranks at the end of the time by number of workers, each with what 95 % of bootstrap draws hold."""
     by_workers = {workers: found.scores(workers) for workers in found.workers}
     columns = {
-        f"{counted(workers, 'worker')} ({len(scores.tasks)} tasks, {len(scores.seeds)} seeds)": rank_cells(scores)
+        f"{counted(workers, 'worker')} ({counted(len(scores.tasks), 'task')}, {counted(len(scores.seeds), 'seed')})": rank_cells(
+            scores
+        )
         for workers, scores in by_workers.items()
         if scores is not None
     }

@@ -177,7 +177,7 @@ def _ranks(scores: Scores, groups: dict[Group, list[str]]) -> Figures:
     """Return mean ranks at half / full budget, the best at the full one first."""
     half, full = statistics.mean_ranks(scores.half), statistics.mean_ranks(scores.full)
     regret = statistics.clipped_mean(scores.full).mean(axis=0)
-    parts = {group: scores.on(tasks) for group, tasks in groups.items()}
+    parts = {group: scores.on(tasks) for group, tasks in groups.items()} if len(groups) > 1 else {}
     means = {
         group: [statistics.ranks(each).mean(axis=(0, 1)) for each in (part.half, part.full)]
         for group, part in parts.items()
@@ -186,8 +186,8 @@ def _ranks(scores: Scores, groups: dict[Group, list[str]]) -> Figures:
         f"mean rank of {len(scores.methods)} methods (1 is best) at half / full budget, {_seeds(scores)}",
         [
             "method",
-            f"all ({len(scores.tasks)})",
-            *(f"{group} ({len(tasks)})" for group, tasks in groups.items()),
+            f"{'all' if len(groups) > 1 else next(iter(groups))} ({len(scores.tasks)})",
+            *(f"{group} ({len(part.tasks)})" for group, part in parts.items()),
             "mean regret",
         ],
     )

@@ -60,7 +60,7 @@ def test_methods_that_were_hardly_run_are_compared_each_by_itself_on_the_tasks_a
     assert [row[0] for row in ranked[0].rows] == ["auto", "optuna:tpe", "tpe", "random"]
     assert [row[0] for row in ranked[1].rows] == ["auto", "optuna-gp:gp", "tpe"]
     assert [row[0] for row in ranked[2].rows] == ["auto", "smac:forest", "tpe"]
-    assert (ranked[1].columns[1], ranked[2].columns[1]) == ("all (2)", "all (1)")
+    assert (ranked[1].columns[1], ranked[2].columns[1]) == ("continuous (2)", "continuous (1)")
     assert ranked[2].rows[1][1].startswith("2.00 / 1.50")
 
 
