@@ -139,13 +139,15 @@ def tables(found: Found, what: str = "multi-fidelity") -> Iterator[Figures]:
         yield not_run(found.errors)
 
 
+def _extent(scores: Scores) -> str:
+    return f"{counted(len(scores.tasks), 'task')}, {counted(len(scores.seeds), 'seed')}"
+
+
 def _ranks(found: Found, what: str) -> Figures:
     """Return mean ranks at the end of the time by number of workers, each with what 95 % of bootstrap draws hold."""
     by_workers = {workers: found.scores(workers) for workers in found.workers}
     columns = {
-        f"{counted(workers, 'worker')} ({counted(len(scores.tasks), 'task')}, {counted(len(scores.seeds), 'seed')})": rank_cells(
-            scores
-        )
+        f"{counted(workers, 'worker')} ({_extent(scores)})": rank_cells(scores)
         for workers, scores in by_workers.items()
         if scores is not None
     }
