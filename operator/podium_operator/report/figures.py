@@ -265,6 +265,8 @@ def draw_front(results: Results) -> Drawing | None:
     _label(axes, _metric_label(first), _metric_label(second))
     for objective, values, set_limits in ((first, across, axes.set_xlim), (second, up, axes.set_ylim)):
         kept = [values[number] for number in chosen]
+        if objective.reference is not None:
+            kept.append(objective.reference)
         everything = np.array([*values.values()])
         _clip_outliers(set_limits, everything, maximize=objective.goal == "maximize", kept=kept)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)

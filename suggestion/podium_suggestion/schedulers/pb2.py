@@ -159,7 +159,7 @@ def _standardised(values: FloatArray, among: FloatArray) -> FloatArray:
     finite = among[np.isfinite(among)]
     if not len(finite):
         return np.zeros(len(values))
-    scale = float(np.abs(finite).max()) or 1.0
+    scale = float(np.abs([*finite, *values[np.isfinite(values)]]).max()) or 1.0
     shares = finite / scale  # whose squares do not overflow
     spread = float(shares.std()) or 1.0
     scores = np.nan_to_num((values / scale - shares.mean()) / spread, nan=-_FARTHEST, posinf=-_FARTHEST)
