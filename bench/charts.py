@@ -61,7 +61,7 @@ def _ranks(found: search.Found, path: Path) -> Path:
             axis.plot([each.low, each.high], [height, height], color=colours[name], linewidth=2)
             axis.plot(each.mean, height, "o", color=colours[name])
         axis.set_yticks(range(len(order)), [scores.methods[place] for place in order])
-        axis.set(title=f"{group}, {len(scores.seeds)} seeds", xlabel="mean rank, 95 %")
+        axis.set(title=f"{group}, {counted(len(scores.seeds), 'seed')}", xlabel="mean rank, 95 %")
     return _finish(figure, list(axes.flat), path, with_legend=False)
 
 

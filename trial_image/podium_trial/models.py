@@ -139,12 +139,8 @@ def new_model(settings: NetworkSettings | BoostingSettings, data: Dataset, seed:
 
 def take_up(model: Model, name: str, settings: NetworkSettings | BoostingSettings, data: Dataset) -> None:
     """Make a restored model go on with some settings and data; raises ValueError where it is of another kind or shape."""
-    columns, outputs = data.train.features.shape[1], data.outputs
-    for what, old, new in (
-        ("kind of model", model.name, name),
-        ("number of columns", model.shape()[0], columns),
-        ("number of outputs", model.shape()[1], outputs),
-    ):
+    before, now = (model.name, *model.shape()), (name, data.train.features.shape[1], data.outputs)
+    for what, old, new in zip(("kind of model", "number of columns", "number of outputs"), before, now, strict=True):
         if old != new:
             raise ValueError(f"the {what} must stay as it was in training, got {new} after {old}; start elsewhere")
     model.adjust(settings)
