@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.request
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +103,12 @@ class TrialRuns:
             time.sleep(0.01)
 
     def scrape(self) -> None:
-        """Collect what the run serves; nothing while it does not serve yet."""
+        """Collect what the run serves; nothing while it does not serve yet, or ends in the middle of its answer."""
         try:
             port = int((self.folder / "port").read_text())
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
                 self.reports += parse_metrics_page(response.read().decode())
-        except (OSError, ValueError):
+        except (OSError, HTTPException, ValueError):
             return
 
     def _scrape_until(self, ended: threading.Event, every: float) -> None:
