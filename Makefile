@@ -44,7 +44,7 @@ bench: $(call STAMP,bench) ## Measure search and scheduling, against peers: a fe
 # --- checks ---------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: check unit local ## Everything that needs no cluster: checks, unit tests, real local processes
+test: check unit thorough local ## Everything that needs no cluster: checks, unit tests, real local processes
 
 .PHONY: check
 check: $(call STAMP,dev) ## Formatting, lint, types, import rules, generated files
@@ -57,7 +57,11 @@ check: $(call STAMP,dev) ## Formatting, lint, types, import rules, generated fil
 
 .PHONY: unit
 unit: $(call STAMP,dev) ## Unit and property tests, in seconds
-	$(BIN)/pytest tests/unit -n auto
+	$(BIN)/pytest tests/unit -m "not thorough" -n auto
+
+.PHONY: thorough
+thorough: $(call STAMP,dev) ## Unit tests that try every way, or search for long: some minutes
+	$(BIN)/pytest tests/unit -m thorough -n auto
 
 .PHONY: local
 local: $(call STAMP,dev) ## Tests with real processes on this machine

@@ -8,7 +8,6 @@ import typer
 
 from podium_contract.manifest import ManifestError
 from podium_operator.cli import algorithms, estimate, report, validate
-from podium_operator.cli import run as running
 from podium_operator.cli.exit_codes import EXIT_INVALID
 
 app = typer.Typer(
@@ -34,6 +33,8 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> None:
     """Run an experiment on this machine. Interrupted with Ctrl-C, or killed, it goes on when run again."""
+    from podium_operator.cli import run as running  # noqa: PLC0415  (half of the start-up, of commands that only read)
+
     raise typer.Exit(running.run(manifest, results, output, quiet=quiet))
 
 

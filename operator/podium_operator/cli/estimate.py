@@ -23,7 +23,6 @@ from podium_contract.algorithms import (
 )
 from podium_contract.experiment import ExperimentSpec
 from podium_contract.manifest import load_experiment
-from podium_operator.cli.pace import SIMULATED_TRIALS, simulated_steps
 from podium_suggestion.rungs import Bracket, bracket_plan, hyperband_brackets
 
 SIMULATED_STEPS = 27
@@ -97,6 +96,8 @@ def estimate_of(spec: ExperimentSpec) -> Estimate:
     if isinstance(spec.scheduler, PopulationScheduler):
         steps = spec.scheduler.settings.population_size * spec.scheduler.max
         return Estimate(spec.max_trials, steps, spec.max_trials * spec.scheduler.max)
+    from podium_operator.cli.pace import SIMULATED_TRIALS, simulated_steps  # noqa: PLC0415  (brings the whole engine)
+
     coarse, scale = _coarsened(spec)
     sample = min(spec.max_trials, SIMULATED_TRIALS)
     steps_per_trial = simulated_steps(coarse, sample) / sample * scale

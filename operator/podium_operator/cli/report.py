@@ -8,7 +8,6 @@ from rich.console import Console
 
 from podium_operator.cli.exit_codes import EXIT_CANNOT_GO_ON
 from podium_operator.core.ports import BackendError
-from podium_operator.results import load_results
 
 
 def command(
@@ -20,7 +19,9 @@ def command(
     ] = None,
 ) -> None:
     """Write a self-contained HTML page, its figures as PNGs, and trials.csv and observations.csv."""
-    from podium_operator.report.page import write_report  # noqa: PLC0415  (matplotlib takes a second to import)
+    # matplotlib takes a second to import, the engine another, which no other command is to wait for.
+    from podium_operator.report.page import write_report  # noqa: PLC0415
+    from podium_operator.results import load_results  # noqa: PLC0415
 
     err = Console(stderr=True, highlight=False, soft_wrap=True)
     try:

@@ -130,6 +130,7 @@ def test_a_tuner_that_ends_early_keeps_what_it_had() -> None:
     assert search._to_length(np.array([3.0, 1.0]), 4).tolist() == [3.0, 1.0, 1.0, 1.0]
 
 
+@pytest.mark.thorough
 def test_the_fidelity_suite_runs_every_method_for_the_same_time(tmp_path: Path) -> None:
     results, task = Results(tmp_path), all_tasks()["boosting-diabetes"]
     methods = [RANDOM, Method.parse("random+asha")]
@@ -192,6 +193,7 @@ def test_a_method_that_has_used_its_time_is_not_asked_again() -> None:
     assert len(timing.milliseconds) == 1
 
 
+@pytest.mark.thorough
 def test_a_method_that_has_nothing_more_to_propose_says_why() -> None:
     grid, unknown = Method.parse("grid(pointsPerParameter=2)"), Method.parse("tpee")
     timings = latency.measure([grid, unknown], "floats", trials=1, repeats=2**10 + 1, cap=60.0)

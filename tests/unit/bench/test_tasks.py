@@ -62,6 +62,7 @@ def test_the_known_optimum_is_reached_at_its_known_place(name: str) -> None:
     assert max(task.excesses(metrics), default=0.0) <= 1e-4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if not task.is_multi_objective])
 def test_nothing_feasible_is_better_than_the_optimum(name: str) -> None:
     task, rng = TASKS[name], np.random.default_rng(1)
@@ -98,6 +99,7 @@ def test_the_gramacy_optimum_lies_on_its_curved_bound() -> None:
     assert min(feasible) == pytest.approx(task.optimum, abs=2e-3)
 
 
+@pytest.mark.thorough
 def test_every_task_has_a_place_in_one_group_and_a_budget() -> None:
     for task in TASKS.values():
         assert task.budget >= 8

@@ -21,6 +21,7 @@ from podium_operator.core.outcome import has_ended
 from podium_suggestion.engine import Engine
 from podium_suggestion.store import Store, open_store
 
+pytestmark = pytest.mark.thorough
 MAX_PASSES = 2000
 
 

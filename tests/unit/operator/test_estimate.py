@@ -23,6 +23,7 @@ def test_full_bracket_of_halving_spends_what_the_table_says() -> None:
     assert estimate.steps == 27 + 9 * 2 + 3 * 6 + 1 * 18
 
 
+@pytest.mark.thorough
 def test_asha_spends_more_than_halving_and_far_less_than_everything() -> None:
     halving, asha = (
         estimate_of(an_experiment_spec(max_trials=81, scheduler=a_scheduler(name, 1, 81)))
@@ -42,6 +43,7 @@ def test_same_experiment_gets_the_same_estimate() -> None:
     assert estimate_of(spec) == estimate_of(spec)
 
 
+@pytest.mark.thorough
 def test_steps_of_median_stopping_are_reckoned_in_fewer_and_scaled() -> None:
     short, long = (
         estimate_of(an_experiment_spec(max_trials=30, scheduler=a_scheduler("median", 1, high))) for high in (27, 2700)

@@ -23,6 +23,7 @@ from podium_operator.metrics import Metrics
 from podium_suggestion.engine import Engine
 from podium_suggestion.store import open_store
 
+pytestmark = pytest.mark.thorough
 MAX_PASSES = 1000
 LISTING_PASSES = 5
 """How often the operator of these tests lists everything anew."""

@@ -31,6 +31,7 @@ from podium_operator.report.figures import drawings
 from podium_operator.report.page import observation_rows, trial_rows, write_report
 from podium_operator.results import Results, load_results
 
+pytestmark = pytest.mark.thorough
 IN_FULL = {"algorithm": "none", "max": 9, "resource": "epoch"}
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -512,6 +512,7 @@ REPORTS = st.lists(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=30, deadline=None)
 @given(REPORTS, st.randoms(use_true_random=False))
 def test_the_order_of_arrival_does_not_change_what_the_store_holds(

@@ -28,6 +28,7 @@ from podium_contract.experiment import ExperimentSpec
 from podium_suggestion.engine import Engine
 from podium_suggestion.store import open_store
 
+pytestmark = pytest.mark.thorough
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "none": {"algorithm": "none", "max": 9},
     "median": a_scheduler("median", 1, 9, startupTrials=3),

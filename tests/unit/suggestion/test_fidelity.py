@@ -151,12 +151,14 @@ def late_proposals(scheduler: str, seed: int, **settings: Any) -> list[float]:
     return [trial.parameters["x"] for number, trial in operator.trials.items() if number > 55]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(3))
 def test_bohb_follows_the_highest_rung_where_the_lower_ones_mislead(seed: int) -> None:
     proposed = np.array(late_proposals("hyperband", seed, fidelity="highest"))
     assert np.median(np.abs(proposed - 0.8)) < 0.1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(3))
 def test_the_rung_that_is_modelled_is_the_highest_of_enough_trials(seed: int) -> None:
     """With more trials asked for than ever come to the top the model stays below, where x = 0.2 is best or 0.35."""
@@ -188,6 +190,7 @@ def distance_and_cost(scheduler: str, seed: int, max_trials: int = 80, **search:
     return (best.parameters["x"] - 0.8) ** 2 + (best.parameters["y"] - 0.3) ** 2, operator.trained_steps
 
 
+@pytest.mark.thorough
 def test_model_based_asha_comes_closer_than_bohb_for_less() -> None:
     """Twice as many trials, because ASHA spends half on each: those that Hyperband begins long are left out."""
     bohb = np.array([distance_and_cost("hyperband", seed, fidelity="highest") for seed in range(10)])

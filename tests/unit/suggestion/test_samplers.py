@@ -101,9 +101,11 @@ class TestTpe(SamplerConformance):
         search = {"algorithm": "random", "seed": seed}
         return self.run(self.a_spec(PLANE, search=search), trials, bowl)[1]
 
+    @pytest.mark.thorough
     def test_beats_random_search_by_far(self) -> None:
         assert median_best(self.proposals, bowl) < 0.2 * median_best(self.random_proposals, bowl)
 
+    @pytest.mark.thorough
     def test_beats_random_search_on_a_conditional_space(self) -> None:
         def best(algorithm: str) -> float:
             def propose(seed: int) -> list[Assignment]:
@@ -202,6 +204,7 @@ def hills(assignment: Assignment) -> float:
     return math.exp(3.0 * (x - 0.4) ** 2 + y) + math.sin(9.0 * x) * math.cos(7.0 * y)
 
 
+@pytest.mark.thorough
 class TestGp(SamplerConformance):
     algorithm = "gp"
 

@@ -30,6 +30,7 @@ class TestAuto(SamplerConformance):
     @pytest.mark.parametrize(
         ("parameters", "loss"), [(PLANE, bowl), (CONDITIONAL, by_lr)], ids=["plane", "conditional"]
     )
+    @pytest.mark.thorough
     def test_beats_random_search(self, parameters: list[Any], loss: Any) -> None:
         def best(algorithm: str) -> float:
             return median_best(lambda seed: self.proposals(algorithm, parameters, loss, seed, 30), loss, 5)

@@ -32,6 +32,7 @@ class TestCmaes(SamplerConformance):
         search = {"algorithm": "cmaes", "seed": seed, "settings": settings}
         return self.run(self.a_spec(PLANE, search=search), trials, bowl)[1]
 
+    @pytest.mark.thorough
     def test_beats_random_search_by_far(self) -> None:
         def best(algorithm: str) -> float:
             def propose(seed: int) -> list[Assignment]:

@@ -25,12 +25,14 @@ class _Evolution(SamplerConformance):
         search = {"algorithm": "evolution", "seed": seed, "settings": {"variant": self.variant, **settings}}
         return self.run(self.a_spec(PLANE, search=search), trials, bowl)[1]
 
+    @pytest.mark.thorough
     def test_beats_random_search_by_far(self) -> None:
         def at_random(seed: int) -> list[Assignment]:
             return self.run(self.a_spec(PLANE, search={"algorithm": "random", "seed": seed}), 80, bowl)[1]
 
         assert median_best(lambda seed: self.proposals(seed, 80), bowl) < 0.3 * median_best(at_random, bowl)
 
+    @pytest.mark.thorough
     def test_beats_random_search_on_a_conditional_space(self) -> None:
         def best(search: dict[str, Any]) -> float:
             def propose(seed: int) -> list[Assignment]:

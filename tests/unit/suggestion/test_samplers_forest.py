@@ -24,6 +24,7 @@ class TestForest(SamplerConformance):
         search = {"algorithm": "forest", "seed": seed, "settings": settings}
         return self.run(self.a_spec(PLANE, search=search), trials, bowl)[1]
 
+    @pytest.mark.thorough
     def test_beats_random_search_by_far(self) -> None:
         def at_random(seed: int) -> list[Assignment]:
             search = {"algorithm": "random", "seed": seed}

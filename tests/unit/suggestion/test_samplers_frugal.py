@@ -26,6 +26,7 @@ class TestFrugal(SamplerConformance):
         search = {"algorithm": "frugal", "seed": seed, "settings": settings}
         return self.run(self.a_spec(PLANE, search=search), trials, bowl)[1]
 
+    @pytest.mark.thorough
     def test_beats_random_search_by_far(self) -> None:
         def at_random(seed: int) -> list[Assignment]:
             return self.run(self.a_spec(PLANE, search={"algorithm": "random", "seed": seed}), 60, bowl)[1]
@@ -38,6 +39,7 @@ class TestFrugal(SamplerConformance):
         _, proposed = self.run(self.a_spec(CHEAP), 1, bowl)
         assert proposed[0]["x"] == 0.1
 
+    @pytest.mark.thorough
     def test_good_level_is_reached_at_less_cost_than_by_a_search_that_ignores_it(self) -> None:
         """Cost grows a thousandfold with x, and a little of it is enough."""
 

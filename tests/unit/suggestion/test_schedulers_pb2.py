@@ -89,6 +89,7 @@ def test_what_is_long_past_tells_less() -> None:
 # --- the population ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(5))
 def test_bandits_beat_the_best_fixed_rate_there_is_and_their_schedule_changes(seed: int) -> None:
     operator = a_population_at_work(seed, algorithm="pb2")
@@ -100,6 +101,7 @@ def test_bandits_beat_the_best_fixed_rate_there_is_and_their_schedule_changes(se
     assert np.mean(schedule[:5]) > 3 * np.mean(schedule[-20:])
 
 
+@pytest.mark.thorough
 def test_bandits_come_further_than_perturbations_on_average() -> None:
     results = {
         algorithm: [a_population_at_work(seed, algorithm=algorithm).advice.best[0].metrics["loss"] for seed in range(5)]

@@ -373,6 +373,7 @@ def schedule_of(operator: SimulatedOperator, number: int) -> list[float]:
     return before + [trial.parameters["rate"]] * (trial.step - len(before))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(10))
 def test_a_population_beats_the_best_fixed_configuration_of_equal_cost_and_its_schedule_changes(seed: int) -> None:
     operator = a_population_at_work(seed)

@@ -62,6 +62,7 @@ def run(study: Study) -> list[int]:
 LADDERS = [name for name in map(algorithm_name, SCHEDULERS) if name not in ("pbt", "pb2")]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("search", "scheduler"), list(product(map(algorithm_name, SEARCHES), LADDERS)))
 def test_every_search_works_with_every_scheduler(search: str, scheduler: str) -> None:
     wanted = {"algorithm": "none", "max": 9} if scheduler == "none" else a_scheduler(scheduler, 1, 9)
