@@ -56,7 +56,7 @@ check: $(call STAMP,dev) ## Formatting, lint, types, import rules, generated fil
 	$(BIN)/python -m podium_contract.crd --check
 
 .PHONY: unit
-unit: $(call STAMP,dev) ## Unit and property tests, in seconds
+unit: $(call STAMP,dev) ## Unit and property tests, without the thorough ones
 	$(BIN)/pytest tests/unit -m "not thorough" -n auto
 
 .PHONY: thorough
