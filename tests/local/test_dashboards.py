@@ -16,6 +16,7 @@ import pytest
 from builders.dashboards import alerts, filled_in, panel_queries, variable_queries
 from builders.prometheus import Prometheus, running
 from builders.release import until
+from builders.tools import needs
 from podium_contract.experiment import Cost, ExperimentStatus, RungStatus, TrialCounts
 from podium_contract.lifecycle import Phase
 from podium_contract.reports import CONTENT_TYPE, metrics_page
@@ -24,7 +25,7 @@ from podium_operator.metrics import Metrics as OperatorMetrics
 from podium_suggestion.ledger import Entries
 from podium_suggestion.metrics import Metrics as SuggestionMetrics
 
-pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed")
+pytestmark = needs(shutil.which("prometheus"), "Prometheus is not installed (scripts/install-prometheus)")
 VARIABLES = {"namespace": "vision", "experiment": "curves", "metric": ".+", "__rate_interval": "10s"}
 SCRAPES = 8
 

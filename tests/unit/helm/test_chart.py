@@ -7,10 +7,9 @@ import pytest
 import yaml
 
 from builders.chart import CHART, NAMESPACE, ROOT, helm, helm_binary, render, template
+from builders.tools import needs
 
-pytestmark = pytest.mark.skipif(
-    helm_binary() is None, reason="helm is neither on the PATH nor built by the test cluster"
-)
+pytestmark = needs(helm_binary(), "helm is neither on the PATH nor built by the test cluster")
 
 POSTGRESQL = {"suggestion": {"store": {"kind": "postgresql", "postgresql": {"existingSecret": "database"}}}}
 TWO_NAMESPACES = {"watch": {"namespaces": ["vision", "speech"]}}

@@ -13,14 +13,15 @@ import yaml
 
 from builders.chart import CHART, ROOT, helm_binary, render
 from builders.dashboards import ALERTS, alerts, dashboards, panel_queries, series_in, variable_queries
+from builders.tools import needs
 from podium_contract.reports import metrics_page
 from podium_contract.trial import Observation
 from podium_operator.metrics import Metrics as OperatorMetrics
 from podium_suggestion.metrics import Metrics as SuggestionMetrics
 
 ALERTS_TEST = Path(__file__).with_name("alerts_test.yaml")
-needs_helm = pytest.mark.skipif(helm_binary() is None, reason="helm is neither on the PATH nor built")
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Prometheus")
+needs_helm = needs(helm_binary(), "helm is neither on the PATH nor built by the test cluster")
+needs_promtool = needs(shutil.which("promtool"), "promtool comes with Prometheus")
 PANELS = [(name, panel) for name, dashboard in dashboards().items() for panel in dashboard["panels"]]
 
 
