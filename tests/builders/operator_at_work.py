@@ -173,18 +173,29 @@ class Podium:
         return [event for event in self.get("events")["items"] if event["reason"] == reason]
 
     def logs_until_complete(self) -> dict[str, str]:
-        """The log of every pod, by its name, as far as it was seen before the pod was gone."""
-        logs: dict[str, str] = {}
-        while self.phase() != "Complete":
-            for pod in self.pods():
-                name = pod["metadata"]["name"]
-                log = subprocess.run(
-                    ["kubectl", "logs", name, "-n", self.namespace], capture_output=True, text=True, check=False
-                )
-                if log.stdout:
-                    logs[name] = log.stdout
-            time.sleep(0.2)
-        return logs
+        """What every pod prints from its start to its end, by its name: followed, as a pruned trial's pod soon goes."""
+        followed: dict[str, Path] = {}
+        with ExitStack() as followers:
+            while self.phase() != "Complete":
+                for pod in self.pods():
+                    name = pod["metadata"]["name"]
+                    if name not in followed and pod["status"]["phase"] != "Pending":
+                        followed[name] = self.folder / f"{name}.log"
+                        followers.enter_context(self._following(name, followed[name]))
+                time.sleep(0.2)
+        return {name: path.read_text(encoding="utf-8") for name, path in followed.items()}
+
+    @contextmanager
+    def _following(self, pod: str, path: Path) -> Iterator[None]:
+        """Write a pod's log to a file as it grows; it is whole at the end, when the pod has ended."""
+        with path.open("w", encoding="utf-8") as log:
+            follower = subprocess.Popen(["kubectl", "logs", "--follow", pod, "-n", self.namespace], stdout=log)
+            try:
+                yield
+                follower.wait(LIMIT_SECONDS)
+            finally:
+                follower.kill()
+                follower.wait()
 
     def phase(self, name: str = "bowl") -> str:
         return str(self.status(name).get("phase", ""))
