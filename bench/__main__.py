@@ -154,7 +154,7 @@ def _fidelity(options: argparse.Namespace) -> None:
     methods, results = _available(options.methods), Results(options.out)
     cells = _fidelity_cells(tasks, methods, _seeds(options), options.workers)
     _run_all(results, cells, None, keep=options.keep, minutes=options.minutes)
-    _show(fidelity.tables(fidelity.Found(results, [method.name for method in methods])))
+    _show(fidelity.all_tables(fidelity.Found(results, [method.name for method in methods])))
 
 
 def _population(options: argparse.Namespace) -> None:

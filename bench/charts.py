@@ -28,8 +28,10 @@ def draw_all(folder: Path, found: search.Found, curves: fidelity.Found, timings:
     ):
         if found.regrets:
             drawn += [_regret(found, folder / "regret.svg"), _ranks(found, folder / "ranks.svg")]
-        if curves.runs:
-            drawn.append(_traces(curves, folder / "fidelity.svg"))
+        for group, name in zip(fidelity.FAMILIES, ("fidelity.svg", "fidelity-unseen.svg"), strict=True):
+            family = curves.on(group)
+            if family.runs:
+                drawn.append(_traces(family, folder / name))
         drawn += [_latency(each, space, folder / f"latency-{space}.svg") for space, each in timings.items()]
     return drawn
 

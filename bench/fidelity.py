@@ -5,7 +5,9 @@ that any report has shown. Random search with full training is what everything i
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from bench.results import Result, Results
 from bench.search import Scores, rank_cells
 from bench.simulator import Run, best_after
 from bench.tabulation import Figures, counted, not_run, number
-from bench.tasks import Task, all_tasks
+from bench.tasks import Group, Task, all_tasks
 from podium_suggestion.space import FloatArray
 
 SUITE = "fidelity"
@@ -22,6 +24,8 @@ POPULATION_SUITE = "population"
 """Population-based training, against as many full trainings side by side as there are workers."""
 BASELINE = "random"
 WORKERS = (1, 8, 64)
+FAMILIES: tuple[Group, ...] = ("training", "unseen-training")
+"""Groups of tasks with learning curves; methods are ranked within each."""
 _FULL_TRAININGS = {1: 24, 8: 48, 64: 96}
 """Worker-time of a cell, in full trainings of mean length."""
 _TRIALS_PER_TRAINING = 12
@@ -50,7 +54,7 @@ def terms(task: Task, workers: int) -> Terms:
 
 
 def fidelity_tasks() -> list[Task]:
-    return [task for task in all_tasks().values() if task.steps > 1 and task.group == "training"]
+    return [task for task in all_tasks().values() if task.steps > 1 and task.group in FAMILIES]
 
 
 class Found:
@@ -77,6 +81,13 @@ class Found:
     def methods(self) -> list[str]:
         names = {name for by_method in self.runs.values() for name in by_method}
         return sorted(names, key=lambda name: (":" in name, name))
+
+    def on(self, group: Group) -> Self:
+        """Return the results on the tasks of a group alone."""
+        chosen = copy(self)
+        chosen.runs = {cell: runs for cell, runs in self.runs.items() if all_tasks()[cell[0]].group == group}
+        chosen.errors = {where: error for where, error in self.errors.items() if all_tasks()[where[0]].group == group}
+        return chosen
 
     @property
     def workers(self) -> list[int]:
@@ -130,7 +141,15 @@ def _regrets_at(task_name: str, run: Run, shares: FloatArray | tuple[float, ...]
 # --- what is shown --------------------------------------------------------------------------------------------
 
 
-def tables(found: Found, what: str = "multi-fidelity") -> Iterator[Figures]:
+def all_tables(found: Found) -> Iterator[Figures]:
+    """Yield the tables of each family of tasks that there are results of."""
+    for group, what in zip(FAMILIES, ("multi-fidelity", "multi-fidelity, unseen"), strict=True):
+        family = found.on(group)
+        if family.runs:
+            yield from tables(family, what)
+
+
+def tables(found: Found, what: str) -> Iterator[Figures]:
     yield _ranks(found, what)
     yield _wins(found, what)
     yield _times_to_target(found, what)

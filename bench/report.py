@@ -15,12 +15,11 @@ def tables(results: Results, workers: int, only: Sequence[str] | None = None) ->
     found = search.Found(results, workers, only)
     curves, population = (fidelity.Found(results, only, suite) for suite in (fidelity.SUITE, fidelity.POPULATION_SUITE))
     timings = latency.load(results.folder, only)
-    yield aims.table(shared(found), curves, population, timings)
+    yield aims.table(shared(found), curves.on("training"), population, timings)
     if found.regrets:
         yield from _searches(found)
         yield from search.further_tables(found)
-    if curves.runs:
-        yield from fidelity.tables(curves)
+    yield from fidelity.all_tables(curves)
     if population.runs:
         yield from fidelity.tables(population, "population")
     yield from latency.tables(timings)

@@ -16,7 +16,7 @@ from podium_suggestion.space import FloatArray
 SUITE = "search"
 _BASELINE = "random"
 _OTHERS: tuple[Group, ...] = ("multi-objective", "constrained")
-FAMILIES: tuple[tuple[Group, ...], ...] = (SINGLE_OBJECTIVE, ("unseen",), _OTHERS)
+FAMILIES: tuple[tuple[Group, ...], ...] = (SINGLE_OBJECTIVE, ("unseen", "unseen-training"), _OTHERS)
 """Groups of tasks over which methods are ranked together."""
 
 

@@ -24,11 +24,16 @@ import sklearn
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from sklearn import datasets
-from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingRegressor, RandomForestClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    RandomForestClassifier,
+)
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -111,6 +116,25 @@ def train_cancer_network(chosen: Assignment) -> Iterator[Step]:
     return _network_by_epoch(model, split("breast_cancer", 380))
 
 
+def train_diabetes_network(chosen: Assignment) -> Iterator[Step]:
+    data = split("diabetes", 300)
+    mean, spread = data.y.mean(), data.y.std()
+    model = MLPRegressor(
+        hidden_layer_sizes=(chosen["width"],) * chosen["layers"],
+        activation=chosen["activation"],
+        learning_rate_init=chosen["lr"],
+        batch_size=chosen["batch"],
+        alpha=chosen["alpha"],
+        random_state=0,
+    )
+    for _ in range(STEPS):
+        start = time.process_time()
+        model.partial_fit(data.x, (data.y - mean) / spread)
+        seconds = time.process_time() - start
+        predicted = mean + spread * model.predict(data.x_valid)
+        yield {"rmse": float(np.sqrt(np.mean((predicted - data.y_valid) ** 2)))}, seconds
+
+
 def _network_by_epoch(model: MLPClassifier, data: Split) -> Iterator[Step]:
     classes = np.unique(data.y)
     for _ in range(STEPS):
@@ -163,6 +187,17 @@ def train_diabetes_boosting(chosen: Assignment) -> Iterator[Step]:
         model.fit(data.x, data.y)
         seconds = time.process_time() - start
         yield {"rmse": float(np.sqrt(np.mean((model.predict(data.x_valid) - data.y_valid) ** 2)))}, seconds
+
+
+def train_cancer_boosting(chosen: Assignment) -> Iterator[Step]:
+    data = split("breast_cancer", 380)
+    model = GradientBoostingClassifier(n_estimators=_TREES_PER_STEP, warm_start=True, random_state=0, **chosen)
+    for step in range(1, STEPS + 1):
+        model.set_params(n_estimators=step * _TREES_PER_STEP)
+        start = time.process_time()
+        model.fit(data.x, data.y)
+        seconds = time.process_time() - start
+        yield _classification(model.predict_proba(data.x_valid), data.y_valid), seconds
 
 
 # --- which model, and how it is set ---------------------------------------------------------------------------
@@ -286,6 +321,35 @@ RECIPES = (
         {"rmse": 1e-2},
         STEPS,
         train_diabetes_boosting,
+    ),
+    Recipe(
+        "network-diabetes",
+        "a multi-layer perceptron on diabetes, by epoch",
+        _space(
+            _ordinal("lr", 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
+            _ordinal("batch", 16, 32, 64),
+            _ordinal("width", 8, 16, 32, 64),
+            _ordinal("layers", 1, 2, 3),
+            _ordinal("alpha", 0.0001, 0.1, 3.0),
+            _choice("activation", "relu", "tanh"),
+        ),
+        {"rmse": 1e-2},
+        STEPS,
+        train_diabetes_network,
+    ),
+    Recipe(
+        "boosting-cancer",
+        f"gradient boosting on breast cancer, by {_TREES_PER_STEP} trees a step",
+        _space(
+            _ordinal("learning_rate", 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8),
+            {"name": "max_depth", "type": "int", "min": 1, "max": 5},
+            _ordinal("subsample", 0.4, 0.7, 1.0),
+            _ordinal("max_features", 0.1, 0.3, 0.6, 1.0),
+            _ordinal("min_samples_leaf", 1, 5, 20),
+        ),
+        {"log_loss": 1e-4, "error": 1e-4},
+        STEPS,
+        train_cancer_boosting,
     ),
     Recipe(
         "models-wine",

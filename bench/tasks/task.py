@@ -20,6 +20,7 @@ Group = Literal[
     "architecture",
     "training",
     "unseen",
+    "unseen-training",
     "multi-objective",
     "constrained",
     "schedule",

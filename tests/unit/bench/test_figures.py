@@ -140,7 +140,7 @@ def test_the_fidelity_suite_runs_every_method_for_the_same_time(tmp_path: Path) 
     assert {run.elapsed for run in runs} == {fidelity.terms(task, 8).limit}
     assert all(run.busy_share > 0.99 for run in runs)
     assert runs[1].trials > 2 * runs[0].trials
-    ranked = next(fidelity.tables(found))
+    ranked = next(fidelity.all_tables(found))
     assert ranked.title == "multi-fidelity: mean rank at the end of the time (1 is best)"
     assert ranked.columns == ["method", "8 workers (1 task, 1 seed)"]
     _, traces = found.traces(task.name, 8)
