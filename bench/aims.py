@@ -9,7 +9,7 @@ import numpy as np
 
 from bench import fidelity, latency, search, statistics
 from bench.search import Scores
-from bench.tabulation import Figures, number
+from bench.tabulation import Figures, counted, number
 from bench.tasks import SINGLE_OBJECTIVE, Group
 
 _OURS = "auto"
@@ -53,7 +53,7 @@ def _ranks(scores: Scores | None, groups: dict[Group, list[str]]) -> Iterator[Li
     if scores is None or _OURS not in scores.methods or len(scores.methods) < 2:
         yield from ((first, "no results"), (close, "no results"))
         return
-    of_what = f"of {len(scores.methods)} methods, {len(scores.seeds)} seeds"
+    of_what = f"of {len(scores.methods)} methods, {counted(len(scores.seeds), 'seed')}"
     gaps = {when: gap_to_first(scores, when) for when in ("half", "full")}
     yield first, f"{_verdict(max(gap for gap, _ in gaps.values()) <= 0)}: {_behind(gaps)}; {of_what}"
     parts = {group: scores.on(tasks) for group, tasks in groups.items()}
@@ -136,10 +136,8 @@ def _schedulers(curves: fidelity.Found) -> Iterator[Line]:
         place = int(np.argmin([each.mean for each in means]))
         first = scores.methods[place]
         interval = f"{means[place].mean:.2f} ({means[place].low:.2f}-{means[place].high:.2f})"
-        yield (
-            aim,
-            f"{_verdict(':' not in first)}: {first} {interval}, {len(scores.seeds)} seeds, {len(scores.tasks)} tasks",
-        )
+        extent = f"{counted(len(scores.seeds), 'seed')}, {counted(len(scores.tasks), 'task')}"
+        yield aim, f"{_verdict(':' not in first)}: {first} {interval}, {extent}"
     for name in [name for name in curves.methods if name.startswith(f"{_OURS}+")]:
         yield _wins(curves, name)
         yield _halved(curves, name)

@@ -147,6 +147,19 @@ def test_each_task_tells_a_figure_for_each_number_of_workers(tmp_path: Path) -> 
     assert table.rows == [["random", "- / 0.100", "0.800 / -"], ["random+asha", "- / 0.050", "- / -"]]
 
 
+def test_learning_curves_by_which_nothing_was_chosen_are_ranked_apart(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    for task, better in (("network-cancer", "tpe+asha"), ("network-diabetes", "random+asha")):
+        for method in ("random", "tpe+asha", "random+asha"):
+            level = all_tasks()[task].optimum * (1.0 if method == better else 2.0 if method == "random" else 1.5)
+            _keep_curves(results, method, [[(0.01, 40.0, level)]], task)
+    tables = list(report.tables(results, workers=1))
+    assert _cells(tables, "multi-fidelity: mean rank")["tpe+asha"] == ["1.00 (1.00-1.00)"]
+    assert _cells(tables, "multi-fidelity, unseen: mean rank")["tpe+asha"] == ["2.00 (2.00-2.00)"]
+    (says,) = _cells(tables, "what was aimed at")["multi-fidelity: Podium first with 8 workers"]
+    assert says == "yes: tpe+asha 1.00 (1.00-1.00), 1 seed, 1 task", "aims are about the tasks that were seen"
+
+
 def test_without_random_search_beside_it_nothing_is_said_of_beating_it(tmp_path: Path) -> None:
     results = Results(tmp_path)
     _keep_curves(results, "tpe+asha", [[(5.0, 40.0, 1.0)]])
@@ -209,7 +222,7 @@ def test_aims_of_scheduling_are_judged_cell_by_cell(tmp_path: Path) -> None:
     _keep_curves(results, "syne-tune:kde+asha", [[(0.01, 60.0, 0.7)]] * 2)
     aims = _aims(results)
     assert aims["multi-fidelity: Podium first with 8 workers"] == (
-        "no: syne-tune:kde+asha 1.50 (1.00-2.00), 2 seeds, 1 tasks"
+        "no: syne-tune:kde+asha 1.50 (1.00-2.00), 2 seeds, 1 task"
     )
     assert aims["auto+asha: 90% of paired seeds better than random in every cell"] == (
         "no, in 0 of 1 cells; not network-cancer with 8 0.50"
