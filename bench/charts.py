@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from bench import fidelity, search, statistics
 from bench.latency import Timing
 from bench.tabulation import counted
+from bench.tasks import Group
 
 _OURS, _PEERS = "-", "--"
+_TRACES: dict[Group, str] = {"training": "fidelity.svg", "unseen-training": "fidelity-unseen.svg"}
 _LEAST_SHOWN = 1e-4
 """Of regrets on a logarithmic scale, which has no room for 0."""
 
@@ -28,10 +30,9 @@ def draw_all(folder: Path, found: search.Found, curves: fidelity.Found, timings:
     ):
         if found.regrets:
             drawn += [_regret(found, folder / "regret.svg"), _ranks(found, folder / "ranks.svg")]
-        for group, name in zip(fidelity.FAMILIES, ("fidelity.svg", "fidelity-unseen.svg"), strict=True):
-            family = curves.on(group)
-            if family.runs:
-                drawn.append(_traces(family, folder / name))
+        drawn += [
+            _traces(family, folder / _TRACES[group]) for group, family in curves.families().items() if family.runs
+        ]
         drawn += [_latency(each, space, folder / f"latency-{space}.svg") for space, each in timings.items()]
     return drawn
 

@@ -24,8 +24,8 @@ POPULATION_SUITE = "population"
 """Population-based training, against as many full trainings side by side as there are workers."""
 BASELINE = "random"
 WORKERS = (1, 8, 64)
-FAMILIES: tuple[Group, ...] = ("training", "unseen-training")
-"""Groups of tasks with learning curves; methods are ranked within each."""
+FAMILIES: dict[Group, str] = {"training": "multi-fidelity", "unseen-training": "multi-fidelity, unseen"}
+"""Groups of tasks with learning curves, within which methods are ranked, and what their tables are called."""
 _FULL_TRAININGS = {1: 24, 8: 48, 64: 96}
 """Worker-time of a cell, in full trainings of mean length."""
 _TRIALS_PER_TRAINING = 12
@@ -89,6 +89,11 @@ class Found:
         chosen.errors = {where: error for where, error in self.errors.items() if all_tasks()[where[0]].group == group}
         return chosen
 
+    def families(self) -> dict[Group, Self]:
+        """Return the results on each family of tasks that was run, or could not be."""
+        parts = {group: self.on(group) for group in FAMILIES}
+        return {group: part for group, part in parts.items() if part.runs or part.errors}
+
     @property
     def workers(self) -> list[int]:
         return sorted({workers for _, workers in self.runs})
@@ -143,10 +148,8 @@ def _regrets_at(task_name: str, run: Run, shares: FloatArray | tuple[float, ...]
 
 def all_tables(found: Found) -> Iterator[Figures]:
     """Yield the tables of each family of tasks that there are results of."""
-    for group, what in zip(FAMILIES, ("multi-fidelity", "multi-fidelity, unseen"), strict=True):
-        family = found.on(group)
-        if family.runs:
-            yield from tables(family, what)
+    for group, family in found.families().items():
+        yield from tables(family, FAMILIES[group])
 
 
 def tables(found: Found, what: str) -> Iterator[Figures]:

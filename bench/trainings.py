@@ -86,19 +86,20 @@ def split(name: str, train_size: int) -> Split:
     return Split(scaler.transform(x), y, scaler.transform(x_valid), y_valid)
 
 
+def _step_by_step(train: Callable[[int], object], tell: Callable[[], dict[str, float]]) -> Iterator[Step]:
+    """Train up to each step, from 1, and tell what that led to; the time is that of the training alone."""
+    for step in range(1, STEPS + 1):
+        start = time.process_time()
+        train(step)
+        seconds = time.process_time() - start
+        yield tell(), seconds
+
+
 # --- networks by epoch ----------------------------------------------------------------------------------------
 
 
 def train_digits_network(chosen: Assignment) -> Iterator[Step]:
-    model = MLPClassifier(
-        hidden_layer_sizes=(chosen["width"],) * chosen["layers"],
-        activation=chosen["activation"],
-        learning_rate_init=chosen["lr"],
-        batch_size=chosen["batch"],
-        alpha=chosen["alpha"],
-        random_state=0,
-    )
-    return _network_by_epoch(model, split("digits", 1000))
+    return _network_by_epoch(MLPClassifier(**_layered(chosen)), split("digits", 1000))
 
 
 def train_cancer_network(chosen: Assignment) -> Iterator[Step]:
@@ -119,30 +120,34 @@ def train_cancer_network(chosen: Assignment) -> Iterator[Step]:
 def train_diabetes_network(chosen: Assignment) -> Iterator[Step]:
     data = split("diabetes", 300)
     mean, spread = data.y.mean(), data.y.std()
-    model = MLPRegressor(
-        hidden_layer_sizes=(chosen["width"],) * chosen["layers"],
-        activation=chosen["activation"],
-        learning_rate_init=chosen["lr"],
-        batch_size=chosen["batch"],
-        alpha=chosen["alpha"],
-        random_state=0,
+    targets = (data.y - mean) / spread
+    model = MLPRegressor(**_layered(chosen))
+    return _step_by_step(
+        lambda _: model.partial_fit(data.x, targets),
+        lambda: _regression(mean + spread * model.predict(data.x_valid), data.y_valid),
     )
-    for _ in range(STEPS):
-        start = time.process_time()
-        model.partial_fit(data.x, (data.y - mean) / spread)
-        seconds = time.process_time() - start
-        predicted = mean + spread * model.predict(data.x_valid)
-        yield {"rmse": float(np.sqrt(np.mean((predicted - data.y_valid) ** 2)))}, seconds
+
+
+def _layered(chosen: Assignment) -> dict[str, Any]:
+    """Return the settings of a network of equal layers, as scikit-learn calls them."""
+    return {
+        "hidden_layer_sizes": (chosen["width"],) * chosen["layers"],
+        "activation": chosen["activation"],
+        "learning_rate_init": chosen["lr"],
+        "batch_size": chosen["batch"],
+        "alpha": chosen["alpha"],
+        "random_state": 0,
+    }
 
 
 def _network_by_epoch(model: MLPClassifier, data: Split) -> Iterator[Step]:
     classes = np.unique(data.y)
-    for _ in range(STEPS):
-        start = time.process_time()
-        model.partial_fit(data.x, data.y, classes=classes)
-        seconds = time.process_time() - start
+
+    def tell() -> dict[str, float]:
         weights = sum(layer.size for layer in (*model.coefs_, *model.intercepts_))
-        yield {**_classification(model.predict_proba(data.x_valid), data.y_valid), "weights": float(weights)}, seconds
+        return {**_classification(model.predict_proba(data.x_valid), data.y_valid), "weights": float(weights)}
+
+    return _step_by_step(lambda _: model.partial_fit(data.x, data.y, classes=classes), tell)
 
 
 def _classification(probabilities: NDArray[np.float64], y: NDArray[Any]) -> dict[str, float]:
@@ -151,6 +156,11 @@ def _classification(probabilities: NDArray[np.float64], y: NDArray[Any]) -> dict
         raise FloatingPointError("the network diverged")
     likelihood = np.clip(probabilities[np.arange(len(y)), y], 1e-6, 1.0)
     return {"log_loss": float(-np.log(likelihood).mean()), "error": float((probabilities.argmax(axis=1) != y).mean())}
+
+
+def _regression(predicted: NDArray[np.float64], y: NDArray[Any]) -> dict[str, float]:
+    """Return the root mean squared error of predictions, shape (n,)."""
+    return {"rmse": float(np.sqrt(np.mean((predicted - y) ** 2)))}
 
 
 # --- linear models by epoch -----------------------------------------------------------------------------------
@@ -168,36 +178,35 @@ def train_digits_linear(chosen: Assignment) -> Iterator[Step]:
         **rate,
     )
     classes = np.unique(data.y)
-    for _ in range(STEPS):
-        start = time.process_time()
-        model.partial_fit(data.x, data.y, classes=classes)
-        seconds = time.process_time() - start
-        yield {"error": float((model.predict(data.x_valid) != data.y_valid).mean())}, seconds
+    return _step_by_step(
+        lambda _: model.partial_fit(data.x, data.y, classes=classes),
+        lambda: {"error": float((model.predict(data.x_valid) != data.y_valid).mean())},
+    )
 
 
 # --- boosting by stage ----------------------------------------------------------------------------------------
 
 
 def train_diabetes_boosting(chosen: Assignment) -> Iterator[Step]:
-    data = split("diabetes", 300)
-    model = GradientBoostingRegressor(n_estimators=_TREES_PER_STEP, warm_start=True, random_state=0, **chosen)
-    for step in range(1, STEPS + 1):
-        model.set_params(n_estimators=step * _TREES_PER_STEP)
-        start = time.process_time()
-        model.fit(data.x, data.y)
-        seconds = time.process_time() - start
-        yield {"rmse": float(np.sqrt(np.mean((model.predict(data.x_valid) - data.y_valid) ** 2)))}, seconds
+    data, model = split("diabetes", 300), GradientBoostingRegressor(**_BOOSTED, **chosen)
+    return _step_by_step(
+        lambda step: _boost(model, data, step), lambda: _regression(model.predict(data.x_valid), data.y_valid)
+    )
 
 
 def train_cancer_boosting(chosen: Assignment) -> Iterator[Step]:
-    data = split("breast_cancer", 380)
-    model = GradientBoostingClassifier(n_estimators=_TREES_PER_STEP, warm_start=True, random_state=0, **chosen)
-    for step in range(1, STEPS + 1):
-        model.set_params(n_estimators=step * _TREES_PER_STEP)
-        start = time.process_time()
-        model.fit(data.x, data.y)
-        seconds = time.process_time() - start
-        yield _classification(model.predict_proba(data.x_valid), data.y_valid), seconds
+    data, model = split("breast_cancer", 380), GradientBoostingClassifier(**_BOOSTED, **chosen)
+    return _step_by_step(
+        lambda step: _boost(model, data, step), lambda: _classification(model.predict_proba(data.x_valid), data.y_valid)
+    )
+
+
+_BOOSTED: dict[str, Any] = {"warm_start": True, "random_state": 0}
+"""Settings of a model that is given more trees as it goes."""
+
+
+def _boost(model: GradientBoostingClassifier | GradientBoostingRegressor, data: Split, step: int) -> None:
+    model.set_params(n_estimators=step * _TREES_PER_STEP).fit(data.x, data.y)
 
 
 # --- which model, and how it is set ---------------------------------------------------------------------------

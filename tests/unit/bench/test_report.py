@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import fidelity, report, search
+from bench import charts, fidelity, report, search
 from bench.latency import Timing, keep
 from bench.results import Cell, Result, Results
 from bench.simulator import Run
@@ -158,6 +158,19 @@ def test_learning_curves_by_which_nothing_was_chosen_are_ranked_apart(tmp_path: 
     assert _cells(tables, "multi-fidelity, unseen: mean rank")["tpe+asha"] == ["2.00 (2.00-2.00)"]
     (says,) = _cells(tables, "what was aimed at")["multi-fidelity: Podium first with 8 workers"]
     assert says == "yes: tpe+asha 1.00 (1.00-1.00), 1 seed, 1 task", "aims are about the tasks that were seen"
+
+
+def test_learning_curves_that_could_not_be_run_say_why(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.keep(
+        Result(Cell(fidelity.SUITE, "network-diabetes", "optuna:tpe+asha", 8, 0), "x", None, "it is not there")
+    )
+    *_, last = fidelity.all_tables(fidelity.Found(results))
+    assert (last.title, last.rows) == (
+        "what could not be run",
+        [["optuna:tpe+asha", "network-diabetes", "it is not there"]],
+    )
+    assert charts.draw_all(tmp_path / "charts", search.Found(results, 1), fidelity.Found(results), {}) == []
 
 
 def test_without_random_search_beside_it_nothing_is_said_of_beating_it(tmp_path: Path) -> None:
