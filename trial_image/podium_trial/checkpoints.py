@@ -8,6 +8,9 @@ next: a clone made of it there starts from that very step, however long its own 
 
 A checkpoint of many files is a folder of its own, `files-00000009-3f2a91c0`, that the header names, with the size and the
 digest of each file. The file of the header is written last: until then the folder belongs to nobody and is cleared away.
+
+A run that was given up, as its node did not answer, may train on beside the one that took its place, in the same folder. So
+names of what is not complete yet hold the attempt, and nobody clears away what a later attempt has written.
 """
 
 import errno
@@ -26,6 +29,8 @@ from podium_contract.observation import Observation
 from podium_contract.reports import parse_report_line, report_line
 
 _NAME = re.compile(r"^step-(\d{8,})\.checkpoint$")
+_UNFINISHED = re.compile(r"^(?:\.step-\d+\.checkpoint|files-\d+)[.-](?:(?P<attempt>\d+)-)?\w+(?:\.part)?$")
+"""Files that are being written, and folders that no header may name yet; earlier versions did not tell the attempt."""
 _FORMAT = 1
 _KEPT = 2
 _MOST_LOOKS = 100
@@ -63,14 +68,16 @@ def write_checkpoint(
     files: Path | None = None,
     *,
     is_rest: bool = False,
+    attempt: int = 1,
 ) -> None:
     """Store a checkpoint, and drop all but it, the latest one of an earlier step and the last earlier rest.
 
     `is_rest` says that the trial has reached its target with it: while it trains on, a clone may still start from there.
-    `files` is a complete folder that `new_files_folder` made. Raises CheckpointError when the disk refuses.
+    `files` is a complete folder that `new_files_folder` made. `attempt` counts the trial's runs: what a later one has
+    stored is left alone. Raises CheckpointError when the disk refuses.
     """
     target = folder / f"step-{step:08d}.checkpoint"
-    temporary = folder / f".{target.name}.{os.getpid()}.part"
+    temporary = folder / f".{target.name}.{attempt}-{os.getpid()}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         header: dict[str, Any] = {
@@ -80,6 +87,7 @@ def write_checkpoint(
             "digest": hashlib.sha256(payload).hexdigest(),
             "reports": [report_line(report) for report in reports],
             "rest": is_rest,
+            "attempt": attempt,
         }
         if files is not None:
             _sync_all(files)
@@ -94,24 +102,18 @@ def write_checkpoint(
     except OSError as fault:
         with suppress(OSError):  # on a read-only disk there is nothing to remove either
             temporary.unlink(missing_ok=True)
-        raise CheckpointError(
-            fault.errno,
-            f"the checkpoint of step {step} cannot be written to {folder}: {fault.strerror}; free some space",
-        ) from fault
+        raise _refused(f"the checkpoint of step {step} cannot be written to {folder}", fault) from fault
     with suppress(OSError):  # the checkpoint is safe; what cannot be removed now is removed after the next one
-        _clear_away(folder, step)
+        _clear_away(folder, step, attempt)
 
 
-def new_files_folder(folder: Path, step: int) -> Path:
+def new_files_folder(folder: Path, step: int, attempt: int = 1) -> Path:
     """Make an empty folder for the files of a checkpoint; it is kept only if `write_checkpoint` takes it."""
-    files = folder / f"files-{step:08d}-{os.urandom(4).hex()}"
+    files = folder / f"files-{step:08d}.{attempt}-{os.urandom(4).hex()}"
     try:
         files.mkdir(parents=True)
     except OSError as fault:
-        raise CheckpointError(
-            fault.errno,
-            f"the checkpoint of step {step} cannot be written to {folder}: {fault.strerror}; free some space",
-        ) from fault
+        raise _refused(f"the checkpoint of step {step} cannot be written to {folder}", fault) from fault
     return files
 
 
@@ -136,7 +138,7 @@ def resume_point(folder: Path) -> Checkpoint | None:
     return replace(earlier, reports=latest.reports)
 
 
-def adopt(owner: Path, folder: Path, step: int | None = None) -> Checkpoint | None:
+def adopt(owner: Path, folder: Path, step: int | None = None, attempt: int = 1) -> Checkpoint | None:
     """Store a checkpoint of another trial as one's own, without its reports; None when there is none at all.
 
     With a step: the checkpoint of that very step, or of the last one before it where the other saves rarely; raises
@@ -156,11 +158,11 @@ def adopt(owner: Path, folder: Path, step: int | None = None) -> Checkpoint | No
             )
         files = None
         if checkpoint.files is not None:
-            files = new_files_folder(folder, checkpoint.step)
+            files = new_files_folder(folder, checkpoint.step, attempt)
             if not _copy(checkpoint.inventory, checkpoint.files, files):
                 shutil.rmtree(files)
                 continue
-        write_checkpoint(folder, checkpoint.step, checkpoint.payload, (), files)
+        write_checkpoint(folder, checkpoint.step, checkpoint.payload, (), files, attempt=attempt)
         return replace(checkpoint, reports=(), files=files)
     raise CheckpointError(
         errno.EAGAIN, f"the checkpoints in {owner} change faster than they can be copied; save less often"
@@ -236,30 +238,40 @@ def _copy(names: Iterable[str], source: Path, target: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as fault:
-        raise CheckpointError(
-            fault.errno, f"a checkpoint cannot be copied to {target}: {fault.strerror}; free some space"
-        ) from fault
+        raise _refused(f"a checkpoint cannot be copied to {target}", fault) from fault
     return True
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-def _clear_away(folder: Path, step: int) -> None:
+def _clear_away(folder: Path, step: int, attempt: int) -> None:
     """Remove what the checkpoint of `step` makes superfluous: all but it and the one before, and what killed runs left.
 
-    A checkpoint of a later step is superfluous as well: it was torn, or training went back behind it.
+    A checkpoint of a later step is superfluous as well: it was torn, or training went back behind it. What a later attempt
+    has written is not.
     """
     files = _checkpoints(folder)
     earlier = [file for file in files if _step_of(file) <= step]
     kept = earlier[:_KEPT] + [file for file in earlier[1:] if _header_of(file).get("rest")][:1]
     for file in files:
-        if file not in kept:
+        if file not in kept and _header_of(file).get("attempt", 0) <= attempt:
             file.unlink(missing_ok=True)
-    for part in folder.glob(".step-*.part"):
-        part.unlink(missing_ok=True)
-    for leftover in set(folder.glob("files-*")) - {folder / name for file in kept if (name := _folder_named_in(file))}:
-        shutil.rmtree(leftover, ignore_errors=True)
+    named = {_folder_named_in(file) for file in _checkpoints(folder)}
+    for leftover in [path for path in folder.iterdir() if path.name not in named]:
+        match = _UNFINISHED.match(leftover.name)
+        if match is None or int(match["attempt"] or 0) > attempt:
+            continue
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _refused(what: str, fault: OSError) -> CheckpointError:
+    """Return the error of a disk that has refused something."""
+    remedy = "; free some space" if fault.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return CheckpointError(fault.errno, f"{what}: {fault.strerror}{remedy}")
 
 
 def _folder_named_in(file: Path) -> str | None:

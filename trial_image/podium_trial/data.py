@@ -138,7 +138,7 @@ def _prepare(encode: Callable[[Rows], FloatArray], labels: Sequence[str | float]
     features = _standardise(encode(train), train)
     scale = 1.0
     if task == "regression":
-        mean, scale = float(targets[train].mean()), float(targets[train].std()) or 1.0
+        mean, scale = float(targets[train].mean()), float(_scale(targets[train]))
         targets = (targets - mean) / scale
     return Dataset(
         task,
@@ -179,8 +179,12 @@ def _encode_column(column: list[str], train: Rows) -> FloatArray:
 
 
 def _standardise(features: FloatArray, train: Rows) -> FloatArray:
-    mean, scale = features[train].mean(axis=0), features[train].std(axis=0)
-    return np.asarray((features - mean) / np.where(scale > 0, scale, 1.0))
+    return np.asarray((features - features[train].mean(axis=0)) / _scale(features[train]))
+
+
+def _scale(values: FloatArray) -> FloatArray:
+    """Return the standard deviation of each column, shape (n, ...); 1 where it is constant, whatever rounding says."""
+    return np.where(np.ptp(values, axis=0) > 0, values.std(axis=0), 1.0)
 
 
 def _class_indices(labels: Sequence[str | float]) -> tuple[FloatArray, int]:

@@ -100,10 +100,13 @@ class Journal:
         with self._lock:
             return termination_message(self._reports, error)
 
-    def wait_until_collected(self, seconds: float) -> bool:
-        """Wait until no report would be lost by ending now: collected by a scrape, or held by the termination message."""
+    def wait_until_collected(self, seconds: float, message: str) -> bool:
+        """Wait until no report would be lost by ending now: collected by a scrape, or held by the termination message.
+
+        `message` is what the run is going to leave behind; empty when it cannot leave one.
+        """
+        held = len(parse_termination_message(message))
         with self._news:
-            held = len(parse_termination_message(termination_message(self._reports)))
             return self._news.wait_for(lambda: self._made - self._collected <= held, timeout=seconds)
 
     def _forget(self) -> None:
@@ -124,6 +127,8 @@ def checked_metrics(metrics: Mapping[Any, object]) -> dict[str, float]:
     for name, value in metrics.items():
         if not isinstance(name, str):
             raise TypeError(f"a metric's name must be text, got {name!r}; name it in quotes")
+        if name != printable(name):
+            raise ValueError(f"a metric's name must be valid text, got {name!r}; leave out what no encoding has")
         if isinstance(value, bool | str | bytes) or value is None:
             raise TypeError(f"metric '{name}' must be a number, got {value!r}; report a float or an int")
         try:
@@ -133,6 +138,11 @@ def checked_metrics(metrics: Mapping[Any, object]) -> dict[str, float]:
         except OverflowError:  # a whole number beyond every float
             checked[name] = math.inf if str(value)[0] != "-" else -math.inf
     return checked
+
+
+def printable(text: str) -> str:
+    """Return text as every encoding can write it: names of files may hold bytes that are none."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _width(report: Observation) -> int:

@@ -26,7 +26,7 @@ from podium_trial.checkpoints import (
     write_checkpoint,
 )
 from podium_trial.endpoint import Endpoint
-from podium_trial.journal import Journal, checked_metrics
+from podium_trial.journal import Journal, checked_metrics, printable
 from podium_trial.settings import Settings, settings_from
 
 COLLECTION_SECONDS = 10.0
@@ -95,10 +95,13 @@ class Trial:
         self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         """Leave the final reports behind, then end as agreed; an exception goes on its way."""
+        if self._is_forked:
+            return  # a worker that leaves the block ends nothing but itself
         is_hurried = self.stopping or isinstance(error, KeyboardInterrupt)
+        message = "" if self._settings.termination_log is None else self._journal.final_message(_what_went_wrong(error))
         if self._endpoint is not None and not is_hurried:  # what a stopped run cannot hand over is in its checkpoint
-            self._journal.wait_until_collected(COLLECTION_SECONDS)
-        self._write_termination_message(error)
+            self._journal.wait_until_collected(COLLECTION_SECONDS, message)
+        self._write_termination_message(message)
         if self._endpoint is not None:
             self._endpoint.close()
         if threading.current_thread() is threading.main_thread():
@@ -153,6 +156,7 @@ class Trial:
 
         NaN and infinity are allowed: Podium keeps them and ranks them last. Raises TypeError for anything but numbers.
         """
+        self._check_process()
         number = _whole_step(step)
         checked = checked_metrics({**(metrics or {}), **named})
         observation = self._journal.add(number, checked, time.monotonic() - self._began)
@@ -175,7 +179,7 @@ class Trial:
         For frameworks that write files themselves. A block that raises stores nothing.
         """
         number = _whole_step(step)
-        files = new_files_folder(self._settings.checkpoints, number)
+        files = new_files_folder(self._settings.checkpoints, number, self.attempt)
         try:
             yield files
             self._commit(number, b"", files)
@@ -190,9 +194,25 @@ class Trial:
         """
         return _whole_step(step) % every == 0 or step == self.target or self.stopping
 
+    @property
+    def _is_forked(self) -> bool:
+        """Whether this is a copy of the process that started the trial, made by `os.fork`."""
+        return os.getpid() != self._process
+
+    def _check_process(self) -> None:
+        if self._is_forked:
+            raise RuntimeError(
+                "one process of a trial reports and saves, the one that called start(), got a fork of it; "
+                "hand the values to that process"
+            )
+
     def _commit(self, step: int, payload: bytes, files: Path | None = None) -> None:
+        self._check_process()
         is_rest = self.target is not None and step >= self.target
-        write_checkpoint(self._settings.checkpoints, step, payload, self._journal.up_to(step), files, is_rest=is_rest)
+        reports = self._journal.up_to(step)
+        write_checkpoint(
+            self._settings.checkpoints, step, payload, reports, files, is_rest=is_rest, attempt=self.attempt
+        )
         self._saved_step = step
 
     def _resume_point(self) -> Checkpoint | None:
@@ -207,7 +227,7 @@ class Trial:
         return None
 
     def _adopted(self, owner: Path) -> Checkpoint:
-        checkpoint = adopt(owner, self._settings.checkpoints, self._settings.parent_step)
+        checkpoint = adopt(owner, self._settings.checkpoints, self._settings.parent_step, self.attempt)
         if checkpoint is None:
             raise CheckpointError(
                 errno.ENOENT,
@@ -220,7 +240,7 @@ class Trial:
         return self.target is not None and max(self._saved_step, self._journal.last_step) >= self.target
 
     def _on_sigterm(self, number: int, _frame: FrameType | None) -> None:
-        if os.getpid() == self._process:
+        if not self._is_forked:
             self._stop.set()
             return
         signal.signal(number, signal.SIG_DFL)  # a forked worker inherits the handler, but nobody there heeds the flag
@@ -235,10 +255,9 @@ class Trial:
                 file=sys.stderr,
             )
 
-    def _write_termination_message(self, error: BaseException | None) -> None:
+    def _write_termination_message(self, message: str) -> None:
         if self._settings.termination_log is None:
             return
-        message = self._journal.final_message(_what_went_wrong(error))
         with suppress(OSError):  # a full disk must not hide how the training ended
             self._settings.termination_log.write_text(message, encoding="utf-8")
 
@@ -249,7 +268,7 @@ def _what_went_wrong(error: BaseException | None) -> str:
         text = error.code if isinstance(error.code, str) else ""  # sys.exit("what is wrong")
     else:
         text = "" if error is None else f"{type(error).__name__}: {error}"
-    lines = text.strip().splitlines()
+    lines = printable(text).strip().splitlines()
     return lines[0][:_ERROR_LENGTH] if lines else ""
 
 

@@ -33,13 +33,13 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def write_files(folder: Path, step: int, **files: str) -> None:
+def write_files(folder: Path, step: int, attempt: int = 1, **files: str) -> None:
     """Write a checkpoint of files, each in a folder of its own."""
-    into = new_files_folder(folder, step)
+    into = new_files_folder(folder, step, attempt)
     for name, text in files.items():
         (into / name).mkdir()
         (into / name / "data").write_text(text, encoding="utf-8")
-    write_checkpoint(folder, step, b"", [], into)
+    write_checkpoint(folder, step, b"", [], into, attempt=attempt)
 
 
 def test_nothing_saved_is_none(tmp_path: Path) -> None:
@@ -113,6 +113,38 @@ def test_what_killed_runs_left_behind_is_cleared_away(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["step-00000002.checkpoint"]
 
 
+@pytest.mark.parametrize("name", [".step-00000001.checkpoint.2-4711.part", "files-00000001.2-3f2a91c0"])
+def test_a_run_clears_away_what_its_own_or_earlier_attempts_left_and_nothing_of_later_ones(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    write_checkpoint(tmp_path, 2, b"x", [], attempt=1)
+    assert name in names_in(tmp_path)
+    (tmp_path / name).rmdir()
+    (tmp_path / name).touch()
+    write_checkpoint(tmp_path, 3, b"x", [], attempt=2)
+    assert name not in names_in(tmp_path)
+
+
+def test_a_run_given_up_that_trains_on_takes_nothing_from_the_one_in_its_place(tmp_path: Path) -> None:
+    write_files(tmp_path, 5, attempt=1, weights="five")
+    for step in (39, 40):
+        write_files(tmp_path, step, attempt=2, weights=f"weights of {step}")
+    unfinished = new_files_folder(tmp_path, 41, attempt=2)
+    write_files(tmp_path, 6, attempt=1, weights="six")
+    assert latest(tmp_path).step == 40
+    write_checkpoint(tmp_path, 41, b"", [], unfinished, attempt=2)
+    found = latest(tmp_path)
+    assert (found.step, found.files) == (41, unfinished)
+    assert names_in(tmp_path)[-2:] == ["step-00000040.checkpoint", "step-00000041.checkpoint"], "the rest went"
+
+
+def test_a_folder_that_may_not_be_written_is_told_without_advice_on_space(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(CheckpointError, match=r"step 1 cannot be written to .*: File exists$"):
+        write_checkpoint(tmp_path / "checkpoints", 1, b"x", [])
+
+
 def test_checkpoint_of_files_is_there_whole(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         write_files(tmp_path, step, weights=f"weights of {step}", optimizer="moments")
@@ -126,7 +158,7 @@ def test_checkpoint_of_files_is_there_whole(tmp_path: Path) -> None:
 def test_checkpoint_whose_files_are_not_as_they_were_gives_way(tmp_path: Path, harm: str) -> None:
     write_files(tmp_path, 1, weights="first")
     write_files(tmp_path, 2, weights="second")
-    (file,) = tmp_path.glob("files-00000002-*/weights/data")
+    (file,) = tmp_path.glob("files-00000002.*/weights/data")
     match harm:
         case "torn":
             file.write_text("sec")

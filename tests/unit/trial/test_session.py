@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import signal
+import socket
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -281,9 +284,9 @@ def test_prometheus_collects_no_reports(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{port_file.read_text()}/metrics"
         request = urllib.request.Request(url, headers={"X-Prometheus-Scrape-Timeout-Seconds": "10"})
         urllib.request.urlopen(request).close()
-        assert not trial._journal.wait_until_collected(0.0)
+        assert not trial._journal.wait_until_collected(0.0, "")
         urllib.request.urlopen(url).close()
-        assert trial._journal.wait_until_collected(5.0)
+        assert trial._journal.wait_until_collected(5.0, "")
 
 
 def test_port_that_is_taken_is_told(tmp_path: Path) -> None:
@@ -297,13 +300,94 @@ def test_port_that_is_taken_is_told(tmp_path: Path) -> None:
 def test_run_waits_for_a_scrape_only_when_its_message_cannot_hold_the_rest() -> None:
     journal = Journal(1, {})
     journal.add(1, {"loss": 1.0}, 0.0)
-    assert journal.wait_until_collected(0.0)
+    assert journal.wait_until_collected(0.0, journal.final_message())
+    assert not journal.wait_until_collected(0.0, ""), "there may be nowhere to leave a message"
     for step in range(2, 500):
         journal.add(step, {"loss": 1.0}, 0.0)
-    assert not journal.wait_until_collected(0.0)
+    assert not journal.wait_until_collected(0.0, journal.final_message())
     _, mark = journal.page()
     journal.collected(mark)
-    assert journal.wait_until_collected(0.0)
+    assert journal.wait_until_collected(0.0, journal.final_message())
+
+
+def test_run_waits_for_reports_for_which_an_error_leaves_no_room() -> None:
+    journal = Journal(1, {})
+    while len(parse_termination_message(journal.final_message())) == journal.last_step:
+        journal.add(journal.last_step + 1, {"loss": 1.0}, 0.0)
+    journal.collected(1)  # the first of them; the others just fit
+    assert journal.wait_until_collected(0.0, journal.final_message())
+    assert not journal.wait_until_collected(0.0, journal.final_message("RuntimeError: " + "x" * 480))
+
+
+def run_to_its_end(trial: Trial, error: Exception | None = None) -> None:
+    with trial:
+        trial.report(1, loss=1.0)
+        if error is not None:
+            raise error
+
+
+def test_run_that_can_leave_no_message_waits_for_a_scrape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[str] = []
+    monkeypatch.setattr(Journal, "wait_until_collected", lambda _self, _seconds, message: waited.append(message))
+    for termination_log in (None, tmp_path / "termination"):
+        run_to_its_end(a_trial(tmp_path, metrics_host="127.0.0.1", metrics_port=0, termination_log=termination_log))
+    assert [len(parse_termination_message(message)) for message in waited] == [0, 1]
+
+
+def test_error_that_is_no_valid_text_is_told_and_hides_no_report(tmp_path: Path) -> None:
+    port_file = tmp_path / "port"
+    trial = a_trial(tmp_path, metrics_host="127.0.0.1", metrics_port=0, metrics_port_file=port_file)
+    with pytest.raises(ValueError, match="bad file"):
+        run_to_its_end(trial, ValueError("bad file " + os.fsdecode(b"caf\xe9.csv")))
+    assert (tmp_path / "termination").read_text().splitlines()[-1] == "error: ValueError: bad file caf\\udce9.csv"
+    assert [report.step for report in reports_in(tmp_path)] == [1]
+    with a_trial(tmp_path) as another, pytest.raises(ValueError, match="name must be valid text"):
+        another.report(1, {os.fsdecode(b"caf\xe9"): 1.0})
+
+
+def test_forked_worker_ends_nothing_but_itself(tmp_path: Path) -> None:
+    """A worker that leaves by `sys.exit` unwinds its copy of the block."""
+    code = (
+        "import os, sys, podium_trial\n"
+        "with podium_trial.start() as trial:\n"
+        "    trial.report(1, loss=1.0)\n"
+        "    worker = os.fork()\n"
+        "    if worker == 0:\n"
+        "        try:\n"
+        "            trial.report(2, loss=1.0)\n"
+        "        except RuntimeError as error:\n"
+        "            sys.exit(0 if 'the one that called start' in str(error) else 1)\n"
+        "    assert os.waitpid(worker, 0)[1] == 0\n"
+        "    assert not os.path.exists(os.environ['PODIUM_TERMINATION_LOG'])\n"
+    )
+    variables = {
+        runtime.ENV_TRIAL: "demo-00001",
+        runtime.ENV_METRICS_HOST: "127.0.0.1",
+        runtime.ENV_METRICS_PORT: "0",
+        runtime.ENV_TERMINATION_LOG: str(tmp_path / "termination"),
+        runtime.ENV_CHECKPOINTS: str(tmp_path / "checkpoints"),
+    }
+    subprocess.run([sys.executable, "-c", code], env=os.environ | variables, check=True, timeout=60)
+    assert [report.step for report in reports_in(tmp_path)] == [1]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "[::1]"])
+def test_reports_are_served_on_every_kind_of_address(tmp_path: Path, address: str) -> None:
+    if address == "[::1]" and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    port_file = tmp_path / "port"
+    with a_trial(tmp_path, metrics_port=0, metrics_port_file=port_file) as trial:
+        trial.report(1, loss=0.5)
+        with urllib.request.urlopen(f"http://{address}:{port_file.read_text()}/metrics") as response:
+            assert [report.step for report in parse_metrics_page(response.read().decode())] == [1]
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
 
 
 def kept_by(journal: Journal) -> int:
@@ -339,7 +423,7 @@ def test_reports_too_large_for_one_page_are_collected_page_by_page(monkeypatch: 
         collected += [report.step for report in parse_metrics_page(page)]
         journal.collected(mark)
     assert sorted(set(collected)) == list(range(1, 101))
-    assert journal.wait_until_collected(0.0)
+    assert journal.wait_until_collected(0.0, "")
     assert parse_metrics_page(journal.page()[0])[-1].step == 100, "later scrapes see the latest again"
 
 

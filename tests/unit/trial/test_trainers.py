@@ -40,6 +40,13 @@ def test_parts_share_no_row_and_training_rows_are_standardised(name: str) -> Non
     np.testing.assert_allclose(data.train.features.mean(axis=0), 0.0, atol=1e-9)
 
 
+def test_column_that_is_constant_but_for_rounding_is_constant(tmp_path: Path) -> None:
+    lines = [f"{i % 7},{0.2 if i == 17 else 0.1},{i % 5}" for i in range(200)]
+    data = csv_dataset(a_csv(tmp_path, "\n".join(["size,dose,y", *lines])), "y", "regression")
+    features = np.vstack([part.features for part in (data.train, data.validation, data.test)])
+    assert np.abs(features).max() < 20, "rounding noise is no scale"
+
+
 def test_every_trial_sees_the_same_split() -> None:
     first, second = bundled_dataset("wine"), bundled_dataset("wine")
     np.testing.assert_array_equal(first.validation.features, second.validation.features)
