@@ -248,7 +248,10 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML as Kubernetes reads it: 1e-5 is a number and dates stay text; a key given twice, and `on` or `no`, are faults."""
+    """YAML as Kubernetes reads it: 1e-5, -.5 and 0o17 are numbers, and dates and 1:30 stay text.
+
+    A key given twice is a fault, and so are `on`, `no` and `y`, which Kubernetes takes for truth values.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -268,15 +271,43 @@ class _StrictLoader(yaml.SafeLoader):
             node.start_mark,
         )
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        text = node.value.replace("_", "")
+        is_octal = re.fullmatch(r"[-+]?0[0-7]+", text) is not None
+        try:
+            return int(text, 8 if is_octal else 0)
+        except ValueError:  # Python reads no more digits than would take it seconds
+            problem = f"a number of {len(text)} digits: write a shorter one"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
-_StrictLoader.add_constructor("tag:yaml.org,2002:bool", _StrictLoader.construct_yaml_bool)
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        number: float = super().construct_yaml_float(node)
+        # The JSON in between writes 1e3 as 1000: it is a whole number.
+        return int(number) if re.search(r"[eE]", node.value) and number.is_integer() else number
+
+
+_INT, _FLOAT, _BOOL, _TIME = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "timestamp"))
+_StrictLoader.add_constructor(_BOOL, _StrictLoader.construct_yaml_bool)
+_StrictLoader.add_constructor(_INT, _StrictLoader.construct_yaml_int)
+_StrictLoader.add_constructor(_FLOAT, _StrictLoader.construct_yaml_float)
 _StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INT, _FLOAT, _TIME)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_StrictLoader.add_implicit_resolver(_BOOL, re.compile(r"^[yYnN]$"), list("yYnN"))
 _StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    _INT,
+    re.compile(r"^[-+]?(?:0b[01]+|0o[0-7]+|0x[0-9a-fA-F]+|0[0-7]*|[1-9][0-9_]*)$"),
+    list("-+0123456789"),
+)
+_StrictLoader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"""^(?:[-+]?(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?
+        |[-+]?\.(?:inf|Inf|INF)
+        |\.(?:nan|NaN|NAN))$""",
+        re.VERBOSE,
+    ),
     list("-+0123456789."),
 )
 

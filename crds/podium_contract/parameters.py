@@ -331,6 +331,26 @@ def why_no_point(parameters: list[Parameter], point: Assignment) -> tuple[str, s
     return None
 
 
+def typed(parameters: list[Parameter], assignment: Assignment) -> Assignment:
+    """Return an assignment with whole-valued floats as floats.
+
+    JSON knows one kind of number, and an API server writes 1.0 as 1: a trial would be given a float here and an int there.
+    The values of a choice are floats where all of them are numbers and one has a fraction.
+    """
+    floats = {parameter.name for parameter in parameters if _has_floats(parameter)}
+    return {
+        name: float(value) if name in floats and isinstance(value, int) and not isinstance(value, bool) else value
+        for name, value in assignment.items()
+    }
+
+
+def _has_floats(parameter: Parameter) -> bool:
+    if isinstance(parameter, OrdinalParameter | CategoricalParameter):
+        are_numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in parameter.values)
+        return are_numbers and any(isinstance(value, float) for value in parameter.values)
+    return isinstance(parameter, FloatParameter)
+
+
 def default_assignment(parameters: list[Parameter]) -> Assignment | None:
     """Return the defaults of the active parameters, or None unless every one of them has a default."""
     assignment: Assignment = {}

@@ -176,6 +176,8 @@ def _not_documents() -> list[Malformed]:
         a_text("no document", "", "one Experiment", "got 0"),
         a_text("a list", "- 1", "mapping", "got [1]", "start with apiVersion"),
         a_text("a word that some read as a truth value", "values: [on, auto]", "on, a truth value", "quotes"),
+        a_text("a letter that Kubernetes takes for a truth value", "values: [x, y]", "y, a truth value", "quotes"),
+        a_text("a number without end", f"maxTrials: {'1' * 5000}", "a number of 5000 digits", "shorter"),
         a_text("an unknown YAML tag", "spec: !!python/object:os.system {}", "YAML", "python/object"),
         a_text("an unknown alias", "spec: *nowhere", "YAML", "nowhere"),
         a_text("aliases that multiply", BOMB, "at most 100000 values", "write fewer"),
@@ -519,9 +521,9 @@ def _trials() -> list[Malformed]:
         with_container("a number in a command", ".command[1]", {"command": ["sleep", 5]}, "got 5", "quotes"),
         with_container("a truth value in args", ".args[0]", {"args": [True]}, "list of strings", "true"),
         with_container(
-            "a number in the environment", ".env[0].value", {"env": [{"name": "N", "value": 5}]}, "string", "got 5"
+            "a number in the environment", ".env[0].value", {"env": [{"name": "SIZE", "value": 5}]}, "string", "got 5"
         ),
-        with_container("an environment as a mapping", ".env", {"env": {"N": "5"}}, "list of {name", "as a list"),
+        with_container("an environment as a mapping", ".env", {"env": {"SIZE": "5"}}, "list of {name", "as a list"),
         with_container("a variable without name", ".env[0]", {"env": [{"value": "5"}]}, "a name and a value"),
         local(
             with_container(

@@ -5,6 +5,7 @@ from hashlib import sha256
 
 from podium_contract import runtime
 from podium_contract.experiment import Experiment
+from podium_contract.parameters import Assignment, typed
 from podium_contract.trial import Trial
 
 
@@ -16,7 +17,7 @@ def treaty_variables(experiment: Experiment, trial: Trial, attempt: int) -> dict
         runtime.ENV_TRIAL: trial.metadata.name,
         runtime.ENV_NUMBER: str(number),
         runtime.ENV_ATTEMPT: str(attempt),
-        runtime.ENV_PARAMETERS: json.dumps(trial.spec.parameters),
+        runtime.ENV_PARAMETERS: json.dumps(parameters_of(experiment, trial)),
         runtime.ENV_RESOURCE: experiment.spec.scheduler.resource,
         runtime.ENV_SEED: str(trial_seed(experiment.spec.search.seed, number)),
     }
@@ -25,6 +26,11 @@ def treaty_variables(experiment: Experiment, trial: Trial, attempt: int) -> dict
     if trial.spec.parent is not None:
         variables[runtime.ENV_PARENT_STEP] = str(trial.spec.parent.step)
     return variables
+
+
+def parameters_of(experiment: Experiment, trial: Trial) -> Assignment:
+    """Return a trial's parameters with their types, however the Trial was stored meanwhile."""
+    return typed(experiment.spec.parameters, trial.spec.parameters)
 
 
 def trial_seed(experiment_seed: int, number: int) -> int:

@@ -26,7 +26,7 @@ from podium_contract.names import (
 )
 from podium_contract.template import literal, substitute, trial_container
 from podium_contract.trial import Trial
-from podium_operator.core.treaty import treaty_variables
+from podium_operator.core.treaty import parameters_of, treaty_variables
 from podium_operator.kube.runs import ANNOTATION_FIRST_STEP, ANNOTATION_STOP
 
 Json = dict[str, Any]
@@ -146,8 +146,10 @@ def stop_patch(reason: Reason) -> Json:
 
 
 def _training_container(container: Json, experiment: Experiment, trial: Trial, attempt: int) -> Json:
-    replaced = substitute(container, trial.spec.parameters)
+    replaced = substitute(container, parameters_of(experiment, trial))
     treaty = _own_variables(experiment, trial, attempt)
+    if "terminationMessagePath" in replaced:
+        treaty[runtime.ENV_TERMINATION_LOG] = str(replaced["terminationMessagePath"])
     given = [variable for variable in replaced.get("env") or () if variable["name"] not in treaty]
     replaced["env"] = [*given, *({"name": name, "value": literal(value)} for name, value in treaty.items())]
     mounts = [*(replaced.get("volumeMounts") or ()), _mount(CHECKPOINT_MOUNT, experiment, trial.spec.number)]

@@ -21,7 +21,7 @@ from podium_contract.runtime import ExitCode
 from podium_contract.template import expand, substitute, trial_container
 from podium_contract.trial import Trial
 from podium_operator.core.facts import End, EndKind, Run, RunState
-from podium_operator.core.treaty import treaty_variables
+from podium_operator.core.treaty import parameters_of, treaty_variables
 from podium_operator.local.folder import ResultsFolder
 
 _FAULT_OF_THE_CODE = frozenset(
@@ -137,7 +137,7 @@ def _own_variables(experiment: Experiment, trial: Trial, record: RunRecord, fold
 
 
 def _substituted(experiment: Experiment, trial: Trial) -> dict[str, Any]:
-    return substitute(_container(experiment), trial.spec.parameters)
+    return substitute(_container(experiment), parameters_of(experiment, trial))
 
 
 def end_of(record: Mapping[str, Any] | None, log: Path, termination: str, now: datetime) -> End:

@@ -54,6 +54,26 @@ def test_exponents_without_a_point_are_numbers() -> None:
     assert parse_experiment(text).spec.parameters[0].min == 1e-5  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("1:30", "1:30"),
+        ("0o17", 15),
+        ("017", 15),
+        ("0x1F", 31),
+        ("1_000", 1000),
+        ("-.5", -0.5),
+        ("1e3", 1000),
+        ("08", 8.0),
+    ],
+)
+def test_values_are_read_as_kubernetes_reads_them(written: str, read: object) -> None:
+    text = yaml.safe_dump(a_manifest(parameters=[a_choice(values=["VALUE", "b"])])).replace("VALUE", written)
+    (parameter,) = parse_experiment(text).spec.parameters
+    value = parameter.values[0]  # type: ignore[union-attr]
+    assert (value, type(value)) == (read, type(read))
+
+
 def test_rules_are_told_apart_and_are_many() -> None:
     assert len({case.rule for case in MALFORMED}) == len(MALFORMED) > 100
 

@@ -20,6 +20,7 @@ from podium_contract.parameters import (
     in_dependency_order,
     is_active,
     same_value,
+    typed,
 )
 
 TENTHS = st.integers(-1000, 1000).map(lambda tenths: Decimal(tenths) / 10)
@@ -32,6 +33,20 @@ def parameters(*plain: dict[str, Any]) -> list[Parameter]:
 
 def a_lattice(low: float, high: float, step: float) -> FloatParameter:
     return FloatParameter(name="x", type="float", min=low, max=high, step=step)
+
+
+def test_floats_are_floats_again_after_json_has_made_them_whole_numbers() -> None:
+    given = parameters(
+        a_float(name="lr"),
+        an_int(name="n"),
+        an_ordinal(name="rate", values=[0, 0.5]),
+        a_choice(name="size", values=[1, 2]),
+        a_choice(name="mixed", values=[1, 0.5, "auto"]),
+        a_choice(name="flag", values=[True, 0.5]),
+    )
+    assignment = typed(given, {"lr": 1, "n": 1, "rate": 0, "size": 1, "mixed": 1, "flag": True})
+    assert assignment == {"lr": 1, "n": 1, "rate": 0, "size": 1, "mixed": 1, "flag": True}
+    assert [type(value) for value in assignment.values()] == [float, int, float, int, int, bool]
 
 
 # --- lattices -------------------------------------------------------------------------------------------------

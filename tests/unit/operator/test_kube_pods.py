@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from builders.experiments import a_trial, an_experiment
+from builders.experiments import a_float, a_trial, an_experiment
 from podium_contract import runtime
 from podium_contract.experiment import Experiment
 from podium_contract.template import expand
@@ -55,6 +55,21 @@ def test_pod_keeps_the_template_and_adds_what_is_documented() -> None:
     assert variables[runtime.ENV_TARGET] == "3"
     assert variables[runtime.ENV_PARAMETERS] == '{"lr": 0.1}'
     assert template["spec"]["containers"][0]["command"] == ["run", "--lr=${lr}"], "the manifest itself is untouched"
+
+
+def test_a_float_that_the_api_server_has_stored_as_a_whole_number_arrives_as_a_float() -> None:
+    template = {"spec": {"containers": [{"name": "train", "command": ["run", "--lr=${lr}"]}]}}
+    experiment = an_experiment(parameters=[a_float(name="lr", min=0.1, max=2.0)], trial={"template": template})
+    (train,) = pod_of(experiment, a_trial_of(experiment, parameters={"lr": 1}), 1)["spec"]["containers"]
+    assert train["command"] == ["run", "--lr=1.0"]
+    assert {"name": runtime.ENV_PARAMETERS, "value": '{"lr": 1.0}'} in train["env"]
+
+
+def test_the_sdk_is_told_where_the_template_wants_its_last_words() -> None:
+    container = {"name": "train", "command": ["run"], "terminationMessagePath": "/tmp/words"}
+    experiment = an_experiment(trial={"template": {"spec": {"containers": [container]}}})
+    (train,) = pod_of(experiment, a_trial_of(experiment), 1)["spec"]["containers"]
+    assert {"name": runtime.ENV_TERMINATION_LOG, "value": "/tmp/words"} in train["env"]
 
 
 def test_pod_satisfies_the_restricted_standard_without_a_token() -> None:
