@@ -85,9 +85,15 @@ class Ledger:
 
     @property
     def active(self) -> set[int]:
-        """Trials that take a slot: training, waiting to, or promoted and not yet resumed."""
+        """Trials that take a slot: training, waiting to, or promoted and not yet resumed.
+
+        Those that were not made before `maxTrials` was lowered below their numbers never will be, unless it is raised.
+        """
         self._refresh()
-        return self._active
+        most = self.spec.max_trials
+        if self.next_number <= most + 1:
+            return self._active
+        return {number for number in self._active if number <= most or number in self._acknowledged}
 
     @property
     def steps(self) -> int:

@@ -205,6 +205,19 @@ def test_raising_max_trials_goes_on_and_lowering_it_drains() -> None:
     assert operator.exchange().idle
 
 
+def test_trials_that_were_not_made_before_max_trials_was_lowered_are_not_waited_for() -> None:
+    engine = an_engine()
+    advice = advise(engine, a_spec(max_trials=8, parallelism=4), complete=True)
+    assert numbers(advice) == [1, 2, 3, 4]
+    lowered, done = a_spec(max_trials=2, parallelism=4), (report(1, 0.5),)
+    ended = [facts(number, "Succeeded", *done) for number in (1, 2)]
+    advice = advise(engine, lowered, *ended)
+    assert (numbers(advice), advice.idle) == ([], True)
+    advice = advise(engine, lowered, facts(3, "Running"))
+    assert not advice.idle, "it was made after all"
+    assert numbers(advise(engine, a_spec(max_trials=8, parallelism=4), facts(3, "Running")))[0] == 4, "raised again"
+
+
 def test_no_more_trials_are_out_than_there_are_slots() -> None:
     engine, spec = an_engine(), a_spec(parallelism=3)
     advise(engine, spec, complete=True)
