@@ -142,7 +142,9 @@ class LogMetrics(_Metrics):
     format: Literal["json", "pattern"] = "json"
     """json: each line that is a JSON object is one report; pattern: lines that match `pattern` are."""
     pattern: str | None = None
-    """Regular expression with groups `metric` and `value`, and optionally `step`: `(?P<metric>\\w+)=(?P<value>\\S+)`."""
+    """Regular expression with groups `metric` and `value`, and optionally `step`: `\\b(?P<metric>\\w+)=(?P<value>\\S+)`.
+
+    It is looked for in lines of at most 2048 characters."""
     step: MetricName = "step"
     """Name under which a line (or the last line before it) gives the step; lines without one are counted."""
 

@@ -19,6 +19,8 @@ from podium_contract.trial import Observation
 
 MAX_LINE_CHARACTERS = 1024 * 1024
 """A log line longer than this is no report; its rest is not kept waiting for an end that may never come."""
+MAX_MATCHED_CHARACTERS = 2048
+"""Nor is one that is longer than this, where a pattern is looked for: that may take time that grows with its square."""
 
 _METRIC_NAME = re.compile(METRIC_NAME)
 _TRIAL_OF_PAGE = re.compile(r'^podium_trial_step\{(?:.*,)?trial="([^"]*)"', re.MULTILINE)
@@ -35,13 +37,16 @@ class Reader(Protocol):
         ...
 
 
-def reader_for(source: MetricsSource, attempt: int, after_step: int = 0) -> Reader:
-    """Return the reader of one run; `after_step` is where counting goes on when the source does not tell steps."""
+def reader_for(source: MetricsSource, attempt: int, after_step: int = 0, after_sequence: int = 0) -> Reader:
+    """Return the reader of one run; `after_step` is where counting goes on when the source does not tell steps.
+
+    `after_sequence` is how many reports an earlier process has made of the run's pages, which do not come again.
+    """
     match source:
         case SdkMetrics():
             return SdkReader()
         case PrometheusMetrics():
-            return SeriesReader(source, attempt, after_step)
+            return SeriesReader(source, attempt, after_step, after_sequence)
         case LogMetrics():
             return LogReader(source, attempt, after_step)
         case _:
@@ -58,12 +63,12 @@ class SdkReader:
 class SeriesReader:
     """Reads a user's own Prometheus series; each page is one report, unless step and values are those of the last."""
 
-    def __init__(self, source: PrometheusMetrics, attempt: int, after_step: int) -> None:
+    def __init__(self, source: PrometheusMetrics, attempt: int, after_step: int, after_sequence: int = 0) -> None:
         self._series = {metric: _selector(text) for metric, text in source.series.items()}
         self._step_series = None if source.step is None else _selector(source.step)
         self._attempt = attempt
         self._step = after_step
-        self._sequence = 0
+        self._sequence = after_sequence
         self._last = ""
 
     def read(self, text: str) -> list[Observation]:
@@ -151,6 +156,8 @@ class LogReader:
         assert self._pattern is not None
         step: int | None = None
         metrics: dict[str, float] = {}
+        if len(line) > MAX_MATCHED_CHARACTERS:
+            return step, metrics
         for match in self._pattern.finditer(line):
             groups = match.groupdict()
             value = _text_number(groups["value"])

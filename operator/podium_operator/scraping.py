@@ -21,10 +21,18 @@ async def fetch_page(client: httpx.AsyncClient, url: str) -> str | None:
                 page += chunk
                 if len(page) > MAX_PAGE_BYTES:
                     return None
-            if response.is_error:
+            if not response.is_success:
                 return None
-    except (httpx.HTTPError, TimeoutError, OSError):
+    except (
+        httpx.HTTPError,
+        httpx.InvalidURL,
+        TimeoutError,
+        OSError,
+        ValueError,
+    ):  # the last of headers that make no sense
         return None
+    finally:
+        client.cookies.clear()  # one trial's are not for another's eyes
     return page.decode(errors="replace")
 
 

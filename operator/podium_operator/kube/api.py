@@ -7,6 +7,7 @@ the rest of a pass, and refuse what the API server takes.
 import asyncio
 import codecs
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ MAX_LOG_BYTES = 64 * 1024 * 1024
 LOG_SECONDS = 60.0
 """So much of an ended container's log is read, for so long: a trial can neither fill nor hold up the operator."""
 _CHUNK = 64 * 1024
+_NO_LOG = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
+"""A container that never began, or is gone: it has no log, and will have none."""
 
 _JSON, _MERGE = "application/json", "application/merge-patch+json"
 _OURS = f"/apis/{GROUP}/{VERSION}"
@@ -87,18 +90,26 @@ class KubernetesApi:
             return ""
         return text.decode(errors="replace")
 
-    async def read_log(self, namespace: str, pod: str, container: str, take: Callable[[str], object]) -> None:
-        """Read all that a container has printed, piece by piece; what there is of it when it is gone or too long."""
+    async def read_log(self, namespace: str, pod: str, container: str, take: Callable[[str], object]) -> bool:
+        """Read all that a container has printed, piece by piece; what there is of it when it is gone or too long.
+
+        Answers whether there is no more to be had; else it may be asked for again.
+        """
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         query = [("container", container), ("limitBytes", str(MAX_LOG_BYTES))]
         request = await self._request("GET", f"{_of_core(namespace, 'pods', pod)}/log", query=query)
-        with suppress(aiohttp.ClientError, OSError, TimeoutError):
+        began = time.monotonic()
+        try:
             async with asyncio.timeout(LOG_SECONDS):
                 response = (await self._client.call_api(*request)).response
                 async with response:
-                    if response.status < 400:
-                        async for piece in response.content.iter_chunked(_CHUNK):
-                            take(decoder.decode(piece))
+                    if response.status >= HTTPStatus.BAD_REQUEST:
+                        return response.status in _NO_LOG
+                    async for piece in response.content.iter_chunked(_CHUNK):
+                        take(decoder.decode(piece))
+                    return True
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return time.monotonic() - began >= LOG_SECONDS  # as much as there is time for
 
     # --- writing: what exists already is left as it is, and what is gone already is gone
 

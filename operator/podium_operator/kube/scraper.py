@@ -4,6 +4,7 @@ It works beside the loop, so that a pod whose endpoint hangs delays nobody's ver
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -22,9 +23,13 @@ from podium_operator.scraping import Inbox, fetch_page
 
 Json = dict[str, Any]
 
+_log = logging.getLogger(__name__)
+
 SCRAPE_INTERVAL_SECONDS = 5.0
 _TICKS = 20
 """So many times in an interval it looks for pods that are due; each is due a tick early, and so never late."""
+_PATIENCE_SECONDS = 60.0
+"""So long the log of an ended run is asked for: what cannot be had by then will not come."""
 _GOLDEN_RATIO = 0.618_033_988_749_895
 """The fractional parts of its multiples are spread evenly, however many they are (Weyl, 1916)."""
 
@@ -44,6 +49,8 @@ class LivePod:
     is_being_read: bool = False
     due: float | None = None
     """When it is to be read next, on the clock of `time.monotonic`; None before it was seen to run."""
+    ended: float | None = None
+    """When the log of the ended run was asked for first, on the same clock."""
 
 
 class Scraper:
@@ -76,11 +83,14 @@ class Scraper:
                 await asyncio.sleep(self.interval / _TICKS)
 
     async def read_last(self, live: LivePod) -> None:
-        """Read what an ended run has left."""
+        """Read what an ended run has left. A log that cannot be had now is asked for again, for a while."""
         if isinstance(self._source, LogMetrics) and not live.is_gone:
-            await self._read_whole_log(live, self._source)
+            live.ended = live.ended or time.monotonic()
+            is_whole = await self._read_whole_log(live, self._source)
+            live.is_read_to_the_end = is_whole or time.monotonic() - live.ended >= _PATIENCE_SECONDS
+        else:
+            live.is_read_to_the_end = True
         live.inbox.take(final_reports(self._source, termination_message_of(live.pod, self._container)))
-        live.is_read_to_the_end = True
 
     async def _read(self, live: LivePod, tell: Callable[[], None]) -> None:
         live.is_being_read = True
@@ -91,6 +101,8 @@ class Scraper:
             )
             if live.inbox.take(found):
                 tell()
+        except Exception:  # noqa: BLE001  (what one trial serves must not keep the others from being read)
+            _log.exception("%s: its metrics could not be read; they are read again", live.pod["metadata"]["name"])
         finally:
             live.is_being_read = False
 
@@ -111,11 +123,16 @@ class Scraper:
         piece = await self._api.log_of(metadata["namespace"], metadata["name"], self._container, live.tail.since)
         return live.reader.read(live.tail.take(piece))
 
-    async def _read_whole_log(self, live: LivePod, source: LogMetrics) -> None:
-        """Read the log of an ended run from its beginning: what flew by too fast while it ran is found then."""
+    async def _read_whole_log(self, live: LivePod, source: LogMetrics) -> bool:
+        """Read the log of an ended run from its beginning: what flew by too fast while it ran is found then.
+
+        Answers whether that is all there is.
+        """
         reader = LogReader(source, attempt_of(live.pod), first_step_of(live.pod))
         metadata = live.pod["metadata"]
-        await self._api.read_log(
+        is_whole = await self._api.read_log(
             metadata["namespace"], metadata["name"], self._container, lambda text: live.inbox.take(reader.read(text))
         )
-        live.inbox.take(reader.finish())
+        if is_whole:
+            live.inbox.take(reader.finish())
+        return is_whole

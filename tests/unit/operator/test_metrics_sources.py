@@ -134,6 +134,10 @@ def test_last_line_without_an_end_counts_once_the_run_has_ended() -> None:
     assert read_pairs("loss=1\nloss=0.5") == [(1, {"loss": 1.0}), (2, {"loss": 0.5})]
 
 
+def test_line_too_long_to_be_searched_is_no_report_and_takes_no_time() -> None:
+    assert read_pairs("A" * 1_000_000 + "\nloss=1\n") == [(1, {"loss": 1.0})]
+
+
 # --- Prometheus series
 
 
@@ -150,6 +154,12 @@ def test_step_series_tells_the_step_and_a_page_without_news_is_no_report() -> No
     ]
     assert read_pages(*pages[:3], step="epoch") == [(5, 3.0), (6, 3.0)]
     assert len(read_pages(*pages, pages[-1], step="epoch")) == 3
+
+
+def test_pages_read_by_the_next_operator_come_after_those_of_the_one_before() -> None:
+    source = PrometheusMetrics(source="prometheus", port=9000, series={"loss": "train_loss"}, step="epoch")
+    (report,) = reader_for(source, attempt=1, after_sequence=100).read("train_loss 3\nepoch 5\n")
+    assert (report.step, report.sequence) == (5, 101)
 
 
 @pytest.mark.parametrize("step", ["NaN", "-1", "+Inf", "1e300"])
