@@ -326,6 +326,14 @@ def test_error_within_the_session_leaves_nothing_running(tmp_path: Path) -> None
         asyncio.run(story())
     assert not is_alive(int(pid_file.read_text()))
 
+    async def next_session() -> Run:
+        async with opened(experiment, tmp_path / "results") as backend:
+            return await ended(backend)
+
+    end = asyncio.run(next_session()).end
+    assert end is not None
+    assert (end.kind, end.reason) == (EndKind.CHECKPOINTED, Reason.SUSPENDED), "it was not the trial's fault"
+
 
 # --- podium killed
 

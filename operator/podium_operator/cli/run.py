@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -23,7 +24,7 @@ from podium_operator.core.facts import World
 from podium_operator.core.loop import Loop, Pass
 from podium_operator.core.outcome import has_ended
 from podium_operator.core.ports import BackendError
-from podium_operator.local.backend import LocalBackend
+from podium_operator.local.backend import LocalBackend, WrongFolderError
 from podium_operator.results import Results
 from podium_suggestion.engine import Engine
 from podium_suggestion.store import Store, StoreError, open_store
@@ -37,12 +38,14 @@ def run(manifest: Path, results: Path | None, output: str, *, quiet: bool) -> in
     messages = Console(stderr=True, highlight=False)
     text = read_manifest(manifest)
     experiment = parse_experiment(text)
-    folder = results or Path("podium-results") / experiment.metadata.name
+    folder = results or _results_folder(experiment)
     try:
         return asyncio.run(_Session(experiment, text, manifest, folder, messages, output=output, quiet=quiet).run())
     except (BackendError, StoreError) as fault:
         messages.print(f"cannot go on: {fault}", style="bold red", soft_wrap=True, markup=False)
-        messages.print(f"Nothing is lost: {_resume_hint(manifest, results)}", soft_wrap=True, markup=False)
+        if not isinstance(fault, WrongFolderError):
+            hint = _resume_hint(manifest, folder, experiment)
+            messages.print(f"Nothing is lost: {hint}", soft_wrap=True, markup=False)
         return EXIT_CANNOT_GO_ON
 
 
@@ -141,7 +144,8 @@ class _Session:
             self._view.stopping = backend.is_interrupted
             if live is not None:
                 live.update(screen(experiment, self._view, _now()), refresh=True)
-            if step.plan.is_finished or (backend.is_interrupted and not step.world.runs):
+            was_suspended = backend.is_interrupted and experiment.spec.suspend  # else this pass may have started runs
+            if step.plan.is_finished or (was_suspended and not step.world.runs):
                 return step
             if not _changes_anything(step):
                 await backend.wait(_IDLE_SECONDS)
@@ -153,7 +157,8 @@ class _Session:
             print(json.dumps(results.to_json(), indent=2))  # noqa: T201  (the document is the output)
         if interrupted and not has_ended(experiment.status):
             self._messages.print("Stopped; every trial has its checkpoint.", style="yellow")
-            self._messages.print(f"Resume: {_resume_hint(self._manifest, self._folder)}", soft_wrap=True, markup=False)
+            hint = _resume_hint(self._manifest, self._folder, self._experiment)
+            self._messages.print(f"Resume: {hint}", soft_wrap=True, markup=False)
             return EXIT_INTERRUPTED
         seconds = (_now() - self._view.started).total_seconds()
         console = self._messages if self._output == "json" else Console(highlight=False)
@@ -204,9 +209,15 @@ def _changes_anything(step: Pass) -> bool:
     return any(not isinstance(action, Announce) for action in step.plan.actions)
 
 
-def _resume_hint(manifest: Path, results: Path | None) -> str:
-    default = results is None or results.parent == Path("podium-results")
-    return f"podium run {manifest}" + ("" if default else f" --results {results}") + " goes on where it stopped."
+def _results_folder(experiment: Experiment) -> Path:
+    return Path("podium-results") / experiment.metadata.name
+
+
+def _resume_hint(manifest: Path, folder: Path, experiment: Experiment) -> str:
+    command = ["podium", "run", str(manifest)]
+    if folder != _results_folder(experiment):
+        command += ["--results", str(folder)]
+    return f"{shlex.join(command)} goes on where it stopped."
 
 
 def _now() -> datetime:

@@ -1,7 +1,8 @@
 """What the end of a run means for its trial: one event of the phase table, with a reason and a message.
 
 The order of the questions matters and is the whole policy: a verdict or an order that was on its way when the run ended
-wins over the way in which it ended, and a disruption is retried before it becomes a failure.
+wins over the way in which it ended, and a disruption is retried before it becomes a failure. A command that was told to stop
+and says that it is done is believed where it has reached its target, or has none; others leave by exit code 0 as well.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ def ruling_of(spec: ExperimentSpec, trial: Trial, run: Run, stop: Stop | None, n
     assert end is not None
     if stop is not None:
         return Ruling(Event.PRUNE, Reason.STOPPED_BY_SCHEDULER, stop.reason)
-    if end.kind is EndKind.DONE:
+    if end.kind is EndKind.DONE and not _is_cut_short(trial, run, end):
         return _after_success(spec, trial, end, now)
     match run.stopping:
         case Reason.EXPERIMENT_ENDED:
@@ -45,6 +46,16 @@ def ruling_of(spec: ExperimentSpec, trial: Trial, run: Run, stop: Stop | None, n
     if end.reason is Reason.SUSPENDED:
         return Ruling(Event.PAUSE, Reason.SUSPENDED, f"{end.message}; resumes from its last checkpoint")
     return _after_disruption(spec, trial, end)
+
+
+def _is_cut_short(trial: Trial, run: Run, end: End) -> bool:
+    """Answer whether a run left before its target because it was told to."""
+    was_told = end.reason is Reason.SUSPENDED or run.stopping in (
+        Reason.EXPERIMENT_ENDED,
+        Reason.DEADLINE_EXCEEDED,
+        Reason.SUSPENDED,
+    )
+    return was_told and trial.target is not None and not trial.has_reached_target
 
 
 def ruling_on_lost_run(spec: ExperimentSpec, trial: Trial, now: datetime) -> Ruling:

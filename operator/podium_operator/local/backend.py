@@ -94,6 +94,10 @@ class LiveRun:
         )
 
 
+class WrongFolderError(BackendError):
+    """A folder holds the results of something else than the manifest asks for: running it again will not help."""
+
+
 class LocalBackend:
     """Runs one experiment's trials as local processes. Use it in an `async with` statement."""
 
@@ -151,8 +155,9 @@ class LocalBackend:
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        for live in self._runs.values():
-            self._ask_to_end(live)  # only after an error: an orderly end leaves none
+        for live in self._runs.values():  # only after an error: an orderly end leaves none
+            if live.launcher is not None and live.launcher.stdin is not None:
+                live.launcher.stdin.close()  # podium goes: the run ends, and that it did is nobody's fault
             if live.scrape is not None:
                 live.scrape.cancel()
         if self._watchers:
@@ -204,7 +209,8 @@ class LocalBackend:
 
     async def wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
         self._changed.clear()
 
     # --- records
@@ -233,12 +239,12 @@ class LocalBackend:
         known = read_record(self._folder.experiment, Experiment.model_validate)
         name, wanted = known.metadata.name, self._wanted.metadata.name
         if name != wanted:
-            raise BackendError(
+            raise WrongFolderError(
                 f"{self._folder.root} holds the results of '{name}', got a manifest of '{wanted}'; give another --results"
             )
         changed = immutable_change(known.spec, self._wanted.spec)
         if changed is not None:
-            raise BackendError(
+            raise WrongFolderError(
                 f"{changed} cannot change once an experiment has begun, got another one than {self._folder.root} was "
                 "begun with; restore it, or start afresh with another --results"
             )

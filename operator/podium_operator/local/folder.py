@@ -10,6 +10,7 @@ trials/00001/checkpoints/   what the trial saved
 trials/00001/run-2.log      what its second run printed
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -141,7 +142,14 @@ def write_whole(path: Path, text: str) -> None:
 
 def disk_fault(do: str, path: Path, fault: OSError) -> BackendError:
     """Return the error for a file that the disk refuses: what was to be done, why it failed, and the remedy."""
-    return BackendError(f"cannot {do} {path}: {fault.strerror or fault}; free some space, or check the permissions")
+    match fault.errno:
+        case errno.EEXIST | errno.ENOTDIR | errno.EISDIR:
+            remedy = "it must be a folder's; give another --results"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            remedy = "check the permissions"
+        case _:
+            remedy = "free some space, or check the permissions"
+    return BackendError(f"cannot {do} {path}: {fault.strerror or fault}; {remedy}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -148,10 +148,11 @@ def end_of(record: Mapping[str, Any] | None, log: Path, termination: str, now: d
     code, number = record["code"], record["signal"]
     if record["fault"] is not None:
         return End(EndKind.FAILED, Reason.START_FAILED, f"the command cannot be started: {record['fault']}", at)
+    if record["orphaned"]:
+        kind = EndKind.DONE if code == ExitCode.DONE else EndKind.CHECKPOINTED
+        return End(kind, Reason.SUSPENDED, "podium run itself was stopped", at)
     if code == ExitCode.DONE:
         return End(EndKind.DONE, Reason.FINISHED, "exit code 0", at)
-    if record["orphaned"]:
-        return End(EndKind.CHECKPOINTED, Reason.SUSPENDED, "podium run itself was stopped", at)
     if code == ExitCode.CHECKPOINTED:
         return End(EndKind.CHECKPOINTED, Reason.DISRUPTED, "it was asked to stop from outside", at)
     if code is not None:

@@ -219,7 +219,7 @@ def end_with(tmp_path: Path, termination: str = "", log: bytes = b"", **record: 
     ("record", "kind", "reason", "message"),
     [
         ({"code": 0}, EndKind.DONE, Reason.FINISHED, "exit code 0"),
-        ({"code": 0, "orphaned": True}, EndKind.DONE, Reason.FINISHED, "exit code 0"),
+        ({"code": 0, "orphaned": True}, EndKind.DONE, Reason.SUSPENDED, "podium run itself was stopped"),
         ({"code": 75}, EndKind.CHECKPOINTED, Reason.DISRUPTED, "it was asked to stop from outside"),
         ({"code": 3}, EndKind.FAILED, Reason.EXIT_CODE, "exit code 3: last words"),
         ({"code": 3, "orphaned": True}, EndKind.CHECKPOINTED, Reason.SUSPENDED, "podium run itself was stopped"),
