@@ -150,6 +150,18 @@ SPEC_RULES = [
         "clones of a population go on from the files of others; add checkpoints",
         "trial",
     ),
+    _rule(
+        "!has(self.scheduler) || !(self.scheduler.algorithm in ['pbt', 'pb2']) || self.maxTrials >="
+        " (has(self.scheduler.settings) && has(self.scheduler.settings.populationSize)"
+        " ? self.scheduler.settings.populationSize : 8)",
+        "maxTrials counts the members and their clones; raise it well above populationSize",
+        "maxTrials",
+    ),
+    _rule(
+        "!has(self.search) || !has(self.search.points) || size(self.search.points) <= self.maxTrials",
+        "each point is a trial; raise maxTrials or remove some",
+        "search.points",
+    ),
     *(
         _rule(
             f"!has(self.trial.metrics) || !has(self.trial.metrics.series) || !has(self.{field})"

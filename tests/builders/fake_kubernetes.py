@@ -46,6 +46,10 @@ class FakeKubernetes(KubernetesApi):
         """What a pod's creation is answered with."""
         self.refusal_of_claim: KubernetesError | None = None
         """What a claim's creation is answered with."""
+        self.events: list[tuple[str, str, bool]] = []
+        """What was told about objects: reason, message, whether it is a warning."""
+        self.logs_break_off = 0
+        """So many whole logs break off after their first line."""
         self.trained: list[tuple[str, int]] = []
         """Every step of every trial, in order."""
         self._version = 0
@@ -201,12 +205,16 @@ class FakeKubernetes(KubernetesApi):
         lines = [line for line in self._logs.get(pod, []) if line[0] >= first.replace(microsecond=0)]
         return "".join(f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z {text}\n" for moment, text in lines)
 
-    async def read_log(self, namespace: str, pod: str, container: str, take: Callable[[str], object]) -> None:
+    async def read_log(self, namespace: str, pod: str, container: str, take: Callable[[str], object]) -> bool:
         for _, text in self._logs.get(pod, []):
             take(f"{text}\n")
+            if self.logs_break_off > 0:
+                self.logs_break_off -= 1
+                return False
+        return True
 
     async def emit(self, about: Json, reason: str, message: str, *, warning: bool) -> None:
-        pass
+        self.events.append((reason, message, warning))
 
     # --- parts
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from http import HTTPStatus
 
 import httpx
+from pydantic import ValidationError
 
 from podium_contract.conditions import Reason
 from podium_contract.experiment import Experiment, ExperimentStatus, LogMetrics
@@ -36,7 +37,7 @@ from podium_operator.core.ports import BackendError
 from podium_operator.kube.api import Json, KubernetesApi, KubernetesError
 from podium_operator.kube.faults import Refusal, refusal_of
 from podium_operator.kube.pods import claim_of, is_owned_by, pod_of, stop_patch, trial_body_of
-from podium_operator.kube.runs import attempt_of, first_step_of, is_terminal, number_of, run_of
+from podium_operator.kube.runs import attempt_of, first_step_of, is_terminal, number_of, run_of, waits_for_a_node
 from podium_operator.kube.scraper import LivePod, Scraper
 from podium_operator.metrics import Metrics
 from podium_operator.metrics_sources import reader_for
@@ -103,7 +104,7 @@ class KubeBackend:
         trials = await self._api.trials_of(metadata.namespace, metadata.uid)
         pods = await self._api.pods_of(metadata.namespace, metadata.uid)
         if self._is_news(experiment):
-            self._world.experiment = Experiment.model_validate(known_fields(experiment))
+            self._take_over(experiment)
         for trial in trials:
             self._take_in_trial(trial)
         for number in self._world.trials.keys() - {trial["spec"]["number"] for trial in trials}:
@@ -160,6 +161,15 @@ class KubeBackend:
         metadata = known.metadata.model_copy(update={"resource_version": body["metadata"]["resourceVersion"]})
         self._world.experiment = known.model_copy(update={"metadata": metadata})
 
+    def _take_over(self, body: Json) -> None:
+        """Take an Experiment as it is listed; of one whose spec makes no sense any more the last one that did stays."""
+        try:
+            self._world.experiment = Experiment.model_validate(known_fields(body))
+        except ValidationError:
+            known = self._world.experiment
+            version = {"resource_version": body["metadata"]["resourceVersion"]}
+            self._world.experiment = known.model_copy(update={"metadata": known.metadata.model_copy(update=version)})
+
     def _take_in_trial(self, body: Json) -> None:
         if not self._is_news(body):
             return
@@ -186,7 +196,8 @@ class KubeBackend:
             self._kept[name] = body["metadata"]["creationTimestamp"]
         elif live is None or attempt_of(live.pod) < attempt:
             known_as = trial_name(self._world.experiment.metadata.name, number)
-            reader = reader_for(self._source, attempt, self._counted_before(body, trial))
+            counted = self._counted_before(body, trial)
+            reader = reader_for(self._source, attempt, counted, _reports_known_of(trial, attempt))
             self._pods[number] = LivePod(body, known_as, reader)
 
     def _lose_pod(self, body: Json) -> None:
@@ -204,7 +215,8 @@ class KubeBackend:
             self._metrics.count_wait(time.monotonic() - self._changed_at)
             self._changed_at = None
         if self._scraping is not None and self._scraping.done():
-            self._scraping.result()  # it ends with a fault only
+            failed, self._scraping = self._scraping, None  # listing anew begins it anew
+            failed.result()  # it ends with a fault only
         self._take_in_news()
         await self._keep_to_the_limit()
         await self._clear_away()
@@ -215,6 +227,9 @@ class KubeBackend:
         }
         ended = [self._pods[number] for number, run in runs.items() if run.state is RunState.ENDED]
         await asyncio.gather(*(self._scraper.read_last(live) for live in ended if not live.is_read_to_the_end))
+        for number, live in self._pods.items():
+            if not live.is_read_to_the_end:  # nothing is decided on it before all that it has said is known
+                runs[number] = _as_unended(runs[number])
         self._world.runs = {**runs, **{number: refused.run for number, refused in self._refused.items()}}
         reports = {number: live.inbox.hand_out() for number, live in self._pods.items()}
         self._world.reports = {number: observations for number, observations in reports.items() if observations}
@@ -232,7 +247,10 @@ class KubeBackend:
 
     async def wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            async with asyncio.timeout(
+                seconds
+            ):  # Python 3.11's wait_for may lose a cancellation that comes with the news
+                await self._changed.wait()
             await asyncio.sleep(_SETTLING_SECONDS)
         self._changed.clear()
 
@@ -376,7 +394,10 @@ class KubeBackend:
         live = self._pods.get(number)
         if live is None or attempt_of(live.pod) != attempt:
             return
-        if not live.is_gone:
+        if not live.is_gone and waits_for_a_node(live.pod):
+            # It has no log to be kept for; and would ask for a node, and take it.
+            await self._api.delete_pod(live.pod["metadata"]["namespace"], live.pod["metadata"]["name"])
+        elif not live.is_gone:
             await self._keep(live.pod)
         del self._pods[number]
         await self._keep_to_the_limit()
@@ -437,6 +458,16 @@ class KubeBackend:
             "namespace": metadata.namespace,
             "uid": metadata.uid,
         }
+
+
+def _as_unended(run: Run) -> Run:
+    return replace(run, state=RunState.ACTIVE, end=None) if run.state is RunState.ENDED else run
+
+
+def _reports_known_of(trial: Trial | None, attempt: int) -> int:
+    """Return the number of the last report of a run that the Trial keeps."""
+    known = () if trial is None else trial.status.observations
+    return max((observation.sequence for observation in known if observation.attempt == attempt), default=0)
 
 
 def _whole(model: type[TrialStatus] | type[ExperimentStatus], status: TrialStatus | ExperimentStatus) -> Json:

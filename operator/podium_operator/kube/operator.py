@@ -102,7 +102,12 @@ class Operator:
         try:
             experiment = Experiment.model_validate(known_fields(body))
         except ValidationError as error:
-            await self._refuse(body, error)
+            if seat is None:
+                await self._refuse(body, error)
+                return
+            seat.generation = metadata["generation"]
+            seat.backend.see_experiment(body, None)
+            await self._warn(body, error)
             return
         if seat is not None:
             seat.generation = metadata["generation"]
@@ -174,6 +179,15 @@ class Operator:
         for action in step.plan.actions:
             if isinstance(action, WriteTrial) and action.status.phase in FINAL:
                 self._metrics.count_end(namespace, name, action.status.phase, action.status.reason)
+
+    async def _warn(self, body: Json, error: ValidationError) -> None:
+        """Tell of an edit that makes no sense: the experiment goes on by its last spec that did."""
+        metadata, message = body["metadata"], "; ".join(map(str, faults_of(error, body)))
+        _log.warning("%s/%s goes on as it was: %s", metadata["namespace"], metadata["name"], message)
+        subject = {key: body[key] for key in ("apiVersion", "kind")}
+        subject |= {key: metadata[key] for key in ("name", "namespace", "uid")}
+        with suppress(KubernetesError):
+            await self._api.emit(subject, Reason.INVALID_SPEC, f"it goes on as it was: {message}", warning=True)
 
     async def _refuse(self, body: Json, error: ValidationError) -> None:
         """Tell what the API server could not check, in the words that `podium validate` uses."""

@@ -32,6 +32,8 @@ _START_FAULTS = frozenset({"CreateContainerConfigError", "CreateContainerError",
 _DISRUPTIONS = frozenset(
     {"Evicted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "UnexpectedAdmissionError"}
 )
+_REFUSED_BY_NODE = re.compile(r"OutOf.+|NodeAffinity|TopologyAffinityError")
+"""Why a kubelet turns away a pod that a scheduler has given it: the room, or the node, was another's by then."""
 _LOST_CONTAINERS = frozenset({"ContainerStatusUnknown", "Unknown"})
 """How a container ended whose end nobody saw: its node had stopped."""
 _QUANTITY = re.compile(r"(?P<number>[0-9]+)(?P<suffix>[kMGTPE]?)")
@@ -79,6 +81,11 @@ def first_step_of(pod: Json) -> int:
 def is_terminal(pod: Json) -> bool:
     """Answer whether all of a pod has ended, sidecars too: it holds nothing any more."""
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def waits_for_a_node(pod: Json) -> bool:
+    """Answer whether no kubelet knows of a pod yet: none will end it either."""
+    return (pod.get("status") or {}).get("phase", "Pending") == "Pending" and not pod["spec"].get("nodeName")
 
 
 def termination_message_of(pod: Json, container: str) -> str:
@@ -167,7 +174,8 @@ def _mark_of_disruption(status: Json) -> str | None:
     for condition in _conditions(status):
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
             return str(condition.get("reason", "disruption"))
-    return str(status["reason"]) if status.get("reason") in _DISRUPTIONS else None
+    reason = str(status.get("reason") or "")
+    return reason if reason in _DISRUPTIONS or _REFUSED_BY_NODE.fullmatch(reason) else None
 
 
 # --- what it waits for -------------------------------------------------------------------------------------------

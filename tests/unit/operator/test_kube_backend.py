@@ -221,6 +221,34 @@ def test_latest_ended_pods_are_kept() -> None:
     told(story, pod_history_limit=2)
 
 
+def test_pod_that_was_stopped_before_a_node_took_it_asks_for_no_node_any_more() -> None:
+    async def story(world: World) -> None:
+        await world.begin()
+        run = await world.look()
+        assert run is not None
+        assert run.state is RunState.WAITING
+        await world.backend.perform(StopRun(1, 1, Reason.SUSPENDED, "suspended"))
+        await world.look()
+        await world.backend.perform(RemoveRun(1, 1))
+        assert world.cluster.all_of("pods") == []
+        assert await world.look() is None
+
+    told(story, pod_history_limit=10)
+
+
+def test_cancellation_that_comes_with_the_news_is_not_lost() -> None:
+    async def story(world: World) -> None:
+        waiting = asyncio.create_task(world.backend.wait(30.0))
+        await asyncio.sleep(0.0)
+        world.backend.see_experiment(world.cluster.all_of("experiments")[0], None)
+        await asyncio.sleep(0.0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    told(story)
+
+
 def test_sidecar_that_outlives_the_training_is_told_to_stop_and_its_pod_kept() -> None:
     async def story(world: World) -> None:
         await world.begin()
@@ -350,6 +378,27 @@ def test_counting_goes_on_behind_the_steps_of_earlier_runs() -> None:
         await world.restart_operator()
         world.print_losses(0.5)
         assert await world.told_until(2) == {4: 0.6, 5: 0.5}
+        await world.backend.close()
+
+    printed(story)
+
+
+def test_a_run_has_not_ended_before_all_of_its_log_is_read() -> None:
+    async def story(world: Printer) -> None:
+        await world.backend.open()
+        await world.begin()
+        world.cluster.tick()
+        world.print_losses(0.9, 0.8, 0.7)
+        await world.record(step=0)
+        for _ in range(4):
+            world.cluster.tick()
+        world.cluster.logs_break_off = 1
+        world.cluster.deliver(world.backend, "in order")
+        first = await world.backend.observe()
+        assert first.runs[1].state is RunState.ACTIVE
+        then = await world.backend.observe()
+        assert then.runs[1].state is RunState.ENDED
+        assert [report.step for report in then.reports[1]] == [1, 2, 3]
         await world.backend.close()
 
     printed(story)

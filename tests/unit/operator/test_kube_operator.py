@@ -45,6 +45,31 @@ def test_deletion_that_the_watch_tells_ends_the_loop_and_the_record() -> None:
     asyncio.run(asyncio.wait_for(story(), 30))
 
 
+def test_edit_that_makes_no_sense_is_told_and_the_experiment_goes_on_as_it_was() -> None:
+    async def story() -> None:
+        cluster, advisor = a_cluster(), Advisor()
+        operator, (body,) = Operator(cluster, advisor, Metrics()), cluster.all_of("experiments")
+        await operator.see_experiment(body, deleted=False)
+        await advisor.asked.wait()
+        edited = body["spec"] | {
+            "search": {"algorithm": "random", "points": [{"lr": 0.1}, {"lr": 0.01}]},
+            "maxTrials": 1,
+        }
+        cluster.edit(**edited)
+        (body,) = cluster.all_of("experiments")
+        await operator.see_experiment(body, deleted=False)
+        assert ("InvalidSpec", True) in [(reason, warning) for reason, _, warning in cluster.events]
+        (seat,) = operator._seats.values()
+        assert await seat.backend.open(), "also when it is listed anew"
+        world = await seat.backend.observe()
+        assert world.experiment.spec.max_trials > 1
+        (body,) = cluster.all_of("experiments")
+        assert not [each for each in body.get("status", {}).get("conditions", ()) if each["type"] == "Failed"]
+        await operator.close()
+
+    asyncio.run(asyncio.wait_for(story(), 30))
+
+
 def test_deletion_that_the_watch_missed_is_found_by_listing() -> None:
     async def story() -> None:
         cluster, advisor = a_cluster(), Advisor()

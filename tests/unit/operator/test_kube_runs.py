@@ -223,6 +223,13 @@ def test_run_stopped_before_it_started_still_says_what_it_waited_for() -> None:
     assert run.waiting_reason is reason
 
 
+@pytest.mark.parametrize("reason", ["OutOfcpu", "OutOfnvidia.com/gpu", "NodeAffinity", "UnexpectedAdmissionError"])
+def test_pod_that_its_node_turned_away_is_a_disruption(reason: str) -> None:
+    run = run_of(a_pod({"phase": "Failed", "reason": reason, "message": "Pod was rejected"}), "train", NOW)
+    assert run.end is not None
+    assert run.end.kind is EndKind.DISRUPTED
+
+
 def test_pod_deleted_mid_run_is_a_disruption() -> None:
     run = run_of(a_pod(with_container({"running": {"startedAt": THEN}})), "train", NOW, is_gone=True)
     assert run.end is not None
