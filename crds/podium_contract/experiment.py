@@ -191,9 +191,8 @@ class CheckpointClaim(Model):
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
         if (self.storage is None) == (self.claim_name is None):
-            raise ValueError(
-                f"a claim has either storage or claimName, got storage={self.storage}, claimName={self.claim_name}; give one"
-            )
+            got = "neither" if self.storage is None else "both"
+            raise ValueError(f"a claim has either storage or claimName, got {got}; give one")
         return self
 
 

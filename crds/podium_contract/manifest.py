@@ -1,6 +1,7 @@
 """From a manifest's text to an Experiment, or to faults that name the field, the rule, the value and the remedy."""
 
 import difflib
+import errno
 import json
 import math
 import re
@@ -87,7 +88,7 @@ class ManifestError(ValueError):
 
 def load_experiment(path: Path) -> Experiment:
     """Read the Experiment of a YAML or JSON file; raises ManifestError, also when the file cannot be read."""
-    return parse_experiment(read_manifest(path))
+    return parse_experiment(read_manifest(path), str(path))
 
 
 def read_manifest(path: Path) -> str:
@@ -97,24 +98,29 @@ def read_manifest(path: Path) -> str:
     except UnicodeDecodeError as fault:
         raise ManifestError([Fault(str(path), f"a manifest is UTF-8 text, got {fault}; save it as UTF-8")]) from None
     except OSError as fault:
-        raise ManifestError([Fault(str(path), f"cannot be read: {fault.strerror}; check the path")]) from None
+        remedies = {errno.EISDIR: "name a file in it", errno.EACCES: "check its permissions"}
+        remedy = remedies.get(fault.errno or 0, "check the path")
+        raise ManifestError([Fault(str(path), f"cannot be read: {fault.strerror}; {remedy}")]) from None
 
 
-def parse_experiment(text: str) -> Experiment:
-    """Return the one Experiment of a manifest's text; raises ManifestError."""
+def parse_experiment(text: str, source: str = "") -> Experiment:
+    """Return the one Experiment of a manifest's text; raises ManifestError. `source` names where the text is from."""
     try:
         documents = [document for document in yaml.load_all(text, Loader=_StrictLoader) if document is not None]
     except yaml.YAMLError as fault:
-        raise ManifestError([Fault("", f"a manifest is YAML, got {_one_line(fault)}; correct the syntax")]) from None
-    except RecursionError:
-        raise ManifestError([Fault("", "a manifest is YAML of sane depth, got endless nesting; flatten it")]) from None
-    if len(documents) != 1:
         raise ManifestError(
-            [Fault("", f"a manifest holds one Experiment, got {len(documents)} documents; keep exactly one")]
-        )
+            [Fault(source, f"a manifest is YAML, got {_one_line(fault)}; correct the syntax")]
+        ) from None
+    except RecursionError:
+        message = "a manifest is YAML of sane depth, got endless nesting; flatten it"
+        raise ManifestError([Fault(source, message)]) from None
+    if len(documents) != 1:
+        remedy = "keep exactly one" if documents else "write one"
+        message = f"a manifest holds one Experiment, got {len(documents)} documents; {remedy}"
+        raise ManifestError([Fault(source, message)])
     if _size(documents[0], {}) > MAX_NODES:
         message = f"a manifest has at most {MAX_NODES} values, got more with its aliases written out; write fewer"
-        raise ManifestError([Fault("", message)])
+        raise ManifestError([Fault(source, message)])
     return validate_experiment(documents[0])
 
 
@@ -188,7 +194,9 @@ def _message(detail: ErrorDetails) -> str:
             least = context["min_length"]
             return f"must have at least {least} item{'s' * (least > 1)}, got {got}; {_REMEDIES[kind]}"
         case "model_type" | "model_attributes_type":
-            return f"should be a valid mapping, got {got}; {_REMEDIES[kind]}"
+            is_name = detail["loc"][-1] in ("search", "scheduler") and isinstance(detail["input"], str)
+            remedy = f"write {{algorithm: {detail['input']}}}" if is_name else _REMEDIES[kind]
+            return f"should be a valid mapping, got {got}; {remedy}"
     rule = detail["msg"].removeprefix("Input ").removesuffix(".").replace(" dictionary", " mapping")
     return f"{rule}, got {got}; {_REMEDIES.get(kind, 'correct it')}"
 
@@ -324,6 +332,9 @@ def _size(value: Any, known: dict[int, float]) -> float:
 
 
 def _one_line(fault: yaml.YAMLError) -> str:
+    if isinstance(fault, yaml.MarkedYAMLError) and fault.problem_mark is not None:
+        mark = fault.problem_mark
+        return f"{fault.problem} in line {mark.line + 1}, column {mark.column + 1}"
     return " ".join(str(fault).split())
 
 

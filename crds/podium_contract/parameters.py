@@ -365,8 +365,17 @@ def default_assignment(parameters: list[Parameter]) -> Assignment | None:
 def _check_default(parameter: _ParameterBase, default: Any) -> None:
     if default is not None and not parameter.contains(default):
         raise FieldError(
-            ".default", f"default must be a value of the parameter, got {_show(default)}; choose one of its values"
+            ".default", f"default must be a value of the parameter, got {_show(default)}; choose {_values(parameter)}"
         )
+
+
+def _values(parameter: _ParameterBase) -> str:
+    """Return in words what values a parameter has."""
+    if isinstance(parameter, FloatParameter | IntParameter):
+        steps = f" in steps of {parameter.step:g}" if parameter.step else ""
+        return f"one from {parameter.min:g} to {parameter.max:g}{steps}"
+    assert isinstance(parameter, OrdinalParameter | CategoricalParameter)
+    return f"one of {_show(parameter.values)}"
 
 
 def _is_finite(value: JsonValue) -> bool:

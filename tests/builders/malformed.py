@@ -211,6 +211,9 @@ def _heads() -> list[Malformed]:
 
 def _unknown_things() -> list[Malformed]:
     return [
+        a_fault(
+            "a search by its name alone", "spec.search", "mapping", '"tpe"', "write {algorithm: tpe}", search="tpe"
+        ),
         a_fault("a misspelt field", "spec.maxTrial", "no field", "got 5", "did you mean maxTrials?", maxTrial=5),
         changed("a stray field", "extra", lambda m: m.update(extra=1), "no field", "got 1", "remove it"),
         with_one("a stray field of a parameter", ".low", {**a_float(), "low": 1}, "no field", "remove it"),
@@ -585,9 +588,9 @@ def _metrics() -> list[Malformed]:
         with_metrics(
             "a negative grace", ".gracePeriodSeconds", {"source": "sdk", "gracePeriodSeconds": -1}, "equal to 0"
         ),
-        with_claim("checkpoints nowhere", "", {}, "storage or claimName", "got storage=None", "give one"),
+        with_claim("checkpoints nowhere", "", {}, "storage or claimName", "got neither", "give one"),
         with_claim(
-            "checkpoints in two places", "", {"storage": "1Gi", "claimName": "c"}, "storage or claimName", "1Gi"
+            "checkpoints in two places", "", {"storage": "1Gi", "claimName": "c"}, "storage or claimName", "got both"
         ),
         with_claim("a size without sense", ".storage", {"storage": "10 GB"}, "match", '"10 GB"'),
         with_claim("an unknown access", ".accessModes[0]", {"storage": "1Gi", "accessModes": ["RW"]}, "ReadWriteMany"),

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from builders.experiments import a_trial, an_experiment
 from builders.workplace import LIMIT_SECONDS, Workplace, kill_outright, table_of
+from podium_operator.cli.run import _resume_hint
 
 MOMENTS = 10
 
@@ -51,6 +53,18 @@ def test_kill_dash_nine_at_ten_moments_changes_nothing(tmp_path: Path) -> None:
     assert set(numbers) == set(range(1, 10))
     assert set(numbers.values()) == {1}
     wait_until_gone(disturbed)
+
+
+@pytest.mark.parametrize(
+    ("folder", "command"),
+    [
+        ("podium-results/demo", "podium run m.yaml goes"),
+        ("podium-results/second", "podium run m.yaml --results podium-results/second goes"),
+        ("my results", "podium run m.yaml --results 'my results' goes"),
+    ],
+)
+def test_hint_how_to_resume_names_the_folder_unless_it_is_the_usual_one(folder: str, command: str) -> None:
+    assert _resume_hint(Path("m.yaml"), Path(folder), an_experiment()).startswith(command)
 
 
 def test_finished_trials_never_run_again(workplace: Workplace) -> None:
@@ -103,6 +117,17 @@ def test_interrupted_run_says_how_to_resume_and_does(tmp_path: Path, asked: sign
     document = place.document()
     assert document["status"]["phase"] == "Complete"
     assert len(document["trials"]) == 9
+
+
+def test_folder_of_another_manifest_is_refused_without_advice_to_run_it_again(workplace: Workplace) -> None:
+    workplace.document()
+    workplace.write(trial=a_trial("false"))
+    refused = workplace.run("--quiet")
+    assert refused.returncode == 3
+    assert "another --results" in refused.stderr
+    assert "Nothing is lost" not in refused.stderr
+    failed = workplace.run("--quiet", "--results", "podium-results/anew")
+    assert "trial 1 failed; what it printed is in podium-results/anew/trials/00001/run-1.log" in failed.stderr
 
 
 def test_second_run_in_the_same_folder_is_refused(workplace: Workplace) -> None:

@@ -1,6 +1,7 @@
 """`podium estimate`: what an experiment will spend, and how many trials a time budget affords."""
 
 import contextlib
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 from podium_contract.algorithms import (
     SCHEDULERS,
     AshaScheduler,
+    GridSearch,
     HalvingScheduler,
     HyperbandScheduler,
     MedianScheduler,
@@ -23,6 +25,7 @@ from podium_contract.algorithms import (
 )
 from podium_contract.experiment import ExperimentSpec
 from podium_contract.manifest import load_experiment
+from podium_contract.parameters import FloatParameter, IntParameter
 from podium_suggestion.rungs import Bracket, bracket_plan, hyperband_brackets
 
 SIMULATED_STEPS = 27
@@ -57,7 +60,9 @@ def command(
 ) -> None:
     """Tell what an experiment will spend under each scheduler, before spending it."""
     seconds = None if budget is None else parse_duration(budget)
-    if seconds is not None and not step_seconds:
+    if step_seconds is not None and not 0.0 < step_seconds < math.inf:
+        raise typer.BadParameter(f"a step takes some time, got {step_seconds:g}", param_hint="--step-seconds")
+    if seconds is not None and step_seconds is None:
         raise typer.BadParameter("--budget needs --step-seconds: how long one step takes", param_hint="--budget")
     spec = load_experiment(manifest).spec
     console = Console(highlight=False, soft_wrap=True)
@@ -99,9 +104,29 @@ def estimate_of(spec: ExperimentSpec) -> Estimate:
     from podium_operator.cli.pace import SIMULATED_TRIALS, simulated_steps  # noqa: PLC0415  (brings the whole engine)
 
     coarse, scale = _coarsened(spec)
-    sample = min(spec.max_trials, SIMULATED_TRIALS)
-    steps_per_trial = simulated_steps(coarse, sample) / sample * scale
-    return Estimate(spec.max_trials, steps_per_trial * spec.max_trials, spec.max_trials * spec.scheduler.max)
+    trials = most_trials(spec)
+    sample = min(trials, SIMULATED_TRIALS)
+    steps, made = simulated_steps(coarse, sample)
+    if made < sample:
+        trials = made  # with its conditions the space has no more points
+    steps_per_trial = steps / made * scale
+    return Estimate(trials, steps_per_trial * trials, trials * spec.scheduler.max)
+
+
+def most_trials(spec: ExperimentSpec) -> int:
+    """Return how many trials there can be: `maxTrials`, or fewer where a finite space or a grid has fewer points.
+
+    Conditions are left out of account.
+    """
+    each = spec.search.settings.points_per_parameter if isinstance(spec.search, GridSearch) else None
+    points = 1
+    for parameter in spec.parameters:
+        is_range = isinstance(parameter, FloatParameter | IntParameter)
+        sizes = [size for size in (parameter.lattice_size, each if is_range else None) if size is not None]
+        if not sizes:
+            return spec.max_trials
+        points *= min(sizes)
+    return min(points, spec.max_trials)
 
 
 def _coarsened(spec: ExperimentSpec) -> tuple[ExperimentSpec, float]:

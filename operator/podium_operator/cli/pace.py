@@ -10,8 +10,11 @@ SIMULATED_TRIALS = 100
 """Enough for the spend per trial to settle; more would only take longer."""
 
 
-def simulated_steps(spec: ExperimentSpec, trials: int) -> int:
-    """Return the steps that `trials` trials take. Curves fall as asymptote + spread / sqrt(step), with some noise."""
+def simulated_steps(spec: ExperimentSpec, trials: int) -> tuple[int, int]:
+    """Return the steps that `trials` trials take, and how many of them there are in the space.
+
+    Curves fall as asymptote + spread / sqrt(step), with some noise.
+    """
     objective = spec.objectives[0].model_copy(update={"target": None})
     study = Study(
         spec.model_copy(
@@ -36,4 +39,4 @@ def simulated_steps(spec: ExperimentSpec, trials: int) -> int:
             ruling = study.tell(work.number, step, sign * (asymptote + spread / step**0.5 + noise))
             if ruling.next is not Next.CONTINUE:
                 break
-    return study.advice.steps
+    return study.advice.steps, len(study.records())

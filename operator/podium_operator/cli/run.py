@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from podium_contract.experiment import Experiment
+from podium_contract.lifecycle import Phase
 from podium_contract.manifest import parse_experiment, read_manifest
 from podium_operator.advisors.in_process import InProcessAdvisor
 from podium_operator.cli.exit_codes import EXIT_CANNOT_GO_ON, EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED
@@ -25,6 +26,7 @@ from podium_operator.core.loop import Loop, Pass
 from podium_operator.core.outcome import has_ended
 from podium_operator.core.ports import BackendError
 from podium_operator.local.backend import LocalBackend, WrongFolderError
+from podium_operator.local.folder import ResultsFolder
 from podium_operator.results import Results
 from podium_suggestion.engine import Engine
 from podium_suggestion.store import Store, StoreError, open_store
@@ -37,7 +39,7 @@ def run(manifest: Path, results: Path | None, output: str, *, quiet: bool) -> in
     """Run the experiment of a manifest to its end and return the exit code."""
     messages = Console(stderr=True, highlight=False)
     text = read_manifest(manifest)
-    experiment = parse_experiment(text)
+    experiment = parse_experiment(text, str(manifest))
     folder = results or _results_folder(experiment)
     try:
         return asyncio.run(_Session(experiment, text, manifest, folder, messages, output=output, quiet=quiet).run())
@@ -163,7 +165,19 @@ class _Session:
         seconds = (_now() - self._view.started).total_seconds()
         console = self._messages if self._output == "json" else Console(highlight=False)
         console.print(podium(experiment, str(self._folder), seconds))
+        self._point_to_a_failure(last.world)
         return EXIT_COMPLETE if experiment.status.phase == "Complete" else EXIT_FAILED
+
+    def _point_to_a_failure(self, world: World) -> None:
+        """Say where the output of the first trial is that failed."""
+        folder = ResultsFolder(self._folder)
+        for number, trial in sorted(world.trials.items()):
+            log = folder.of_run(number, trial.status.attempt, "log")
+            if trial.status.phase is Phase.FAILED and log.exists():
+                shown = self._folder / log.relative_to(folder.root)
+                words = f"trial {number} failed; what it printed is in {shown}"
+                self._messages.print(words, style="yellow", soft_wrap=True, markup=False)
+                return
 
     @contextmanager
     def _stores_beside(self) -> Iterator[list[Store]]:

@@ -27,7 +27,7 @@ def command(
         except ManifestError as error:
             is_valid = False
             for fault in error.faults:
-                err.print(f"{prefix}{fault}", markup=False)
+                err.print(f"{'' if fault.path == str(path) else prefix}{fault}", markup=False)
         else:
             out.print(f"{prefix}{summary(experiment)}", markup=False)
     if not is_valid:

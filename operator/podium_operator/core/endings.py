@@ -5,6 +5,7 @@ wins over the way in which it ended, and a disruption is retried before it becom
 and says that it is done is believed where it has reached its target, or has none; others leave by exit code 0 as well.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -93,7 +94,8 @@ def _after_success(spec: ExperimentSpec, trial: Trial, end: End, now: datetime) 
         return Ruling(
             Event.FAIL,
             Reason.METRICS_UNAVAILABLE,
-            f"the command ended well but never reported '{metric}'; report it, or check trial.metrics",
+            f"the command ended well but never reported '{metric}'{_though(status.metrics)}; "
+            "report it, or check trial.metrics",
         )
     maximum = spec.scheduler.max
     if trial.has_reached_target and maximum is not None and status.step < maximum:
@@ -102,6 +104,10 @@ def _after_success(spec: ExperimentSpec, trial: Trial, end: End, now: datetime) 
         message = f"its command ended by itself at {progress(spec, trial)}, before {trial.target}"
         return Ruling(Event.FINISH, Reason.FINISHED, message)
     return Ruling(Event.FINISH, Reason.FINISHED, f"trained to {progress(spec, trial)}")
+
+
+def _though(metrics: Collection[str]) -> str:
+    return f", though {', '.join(sorted(metrics)[:5])}" if metrics else ""
 
 
 def _after_deadline(spec: ExperimentSpec, run: Run) -> Ruling:

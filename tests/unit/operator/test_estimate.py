@@ -38,6 +38,18 @@ def test_estimate_of_a_target_is_that_of_the_whole_search() -> None:
     assert estimate_of(spec).steps == 180
 
 
+def test_a_space_with_fewer_points_than_trials_is_all_there_is_to_train() -> None:
+    full = a_scheduler("none", high=9)
+    grid = {"algorithm": "grid", "settings": {"pointsPerParameter": 3}}
+    estimate = estimate_of(
+        an_experiment_spec(parameters=[a_float("x"), an_int("n")], search=grid, max_trials=100, scheduler=full)
+    )
+    assert estimate == Estimate(9, 81, 81)
+    tree = [a_choice("kind", values=["a", "b"]), a_choice("more", values=["x", "y"], when={"kind": ["a"]})]
+    estimate = estimate_of(an_experiment_spec(parameters=tree, max_trials=100, scheduler=full))
+    assert estimate == Estimate(3, 27, 27), "a with x, a with y, and b"
+
+
 def test_same_experiment_gets_the_same_estimate() -> None:
     spec = an_experiment_spec(max_trials=30, scheduler=a_scheduler("asha", 1, 27))
     assert estimate_of(spec) == estimate_of(spec)
