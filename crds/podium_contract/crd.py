@@ -157,11 +157,6 @@ SPEC_RULES = [
         "maxTrials counts the members and their clones; raise it well above populationSize",
         "maxTrials",
     ),
-    _rule(
-        "!has(self.search) || !has(self.search.points) || size(self.search.points) <= self.maxTrials",
-        "each point is a trial; raise maxTrials or remove some",
-        "search.points",
-    ),
     *(
         _rule(
             f"!has(self.trial.metrics) || !has(self.trial.metrics.series) || !has(self.{field})"

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from builders.experiments import (
+    SOME_CHECKPOINTS,
     a_choice,
     a_float,
     a_manifest,
@@ -487,6 +488,16 @@ def _limits() -> list[Malformed]:
             "add checkpoints",
             scheduler=a_population(20, populationSize=4),
             trial=a_trial(),
+        ),
+        a_fault(
+            "fewer trials than members",
+            "spec.maxTrials",
+            "counts the members",
+            "got 4",
+            "raise it",
+            scheduler=a_population(20, populationSize=8),
+            trial=a_trial(checkpoints=SOME_CHECKPOINTS),
+            max_trials=4,
         ),
         a_fault("too many trials", "spec.maxTrials", "1000000", "lower it", max_trials=1_000_001),
         a_fault("no parallelism", "spec.parallelism", "greater than or equal to 1", "got 0", parallelism=0),
