@@ -170,6 +170,14 @@ def check_warm_start(document: dict[str, Any]) -> None:
     assert [trial["parameters"]["dropout"] for trial in first] == [0.0] * 3
 
 
+def check_custom_script(document: dict[str, Any]) -> None:
+    """The target ends it before every trial is made."""
+    (complete,) = [c for c in document["status"]["conditions"] if c["type"] == "Complete"]
+    assert complete["reason"] == "TargetReached"
+    assert document["status"]["best"][0]["metrics"]["loss"] <= 0.2
+    assert len(document["trials"]) < document["spec"]["maxTrials"]
+
+
 def check_json_lines(document: dict[str, Any]) -> None:
     """Every line is a report of its own, and what is no number is no metric."""
     assert len(document["trials"]) == 8
@@ -191,6 +199,7 @@ def check_prometheus_metrics(document: dict[str, Any]) -> None:
 
 
 CHECKS = {
+    "custom_script.yaml": check_custom_script,
     "json_lines.yaml": check_json_lines,
     "prometheus_metrics.yaml": check_prometheus_metrics,
     "points.yaml": check_points,
