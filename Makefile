@@ -87,7 +87,7 @@ format: $(call STAMP,dev) ## Format the code, and mend what the linter can
 	$(BIN)/ruff format .
 
 .PHONY: crds
-crds: $(call STAMP,dev) ## Generate the CRDs from the contract
+crds: $(call STAMP,dev) ## Generate the CRDs and docs/manifest.md from the contract
 	$(BIN)/python -m podium_contract.crd --write
 
 .PHONY: clean

@@ -13,10 +13,12 @@ with podium_trial.start() as trial:
     weights = trial.restore()
     if weights is None:
         weights = np.zeros((features.shape[1], data.outputs))
-    for epoch in trial.steps(until=None if trial.target else 20):
+    for epoch in trial.steps(until=trial.target or 20):
         scores = np.exp(features @ weights)
         slope = features.T @ (scores / scores.sum(axis=1, keepdims=True) - targets) / len(targets)
         weights -= lr * (slope + l2 * weights)
-        predicted = (data.validation.features @ weights).argmax(axis=1)
-        trial.report(epoch, accuracy=float(np.mean(predicted == data.validation.targets)))
+        scores = data.validation.features @ weights
+        right = scores[np.arange(len(scores)), data.validation.targets.astype(int)]
+        loss = np.mean(np.log(np.exp(scores).sum(axis=1)) - right)
+        trial.report(epoch, loss=loss, accuracy=np.mean(scores.argmax(axis=1) == data.validation.targets))
         trial.save(epoch, weights)

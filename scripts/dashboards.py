@@ -63,9 +63,9 @@ class Dashboard:
     since: str = "now-3h"
 
 
-def stat(title: str, description: str, expression: str, unit: str = "short") -> Panel:
-    """One number."""
-    return Panel(title, description, (Query(expression),), "stat", unit, width=4, height=4)
+def stat(title: str, description: str, expression: str, unit: str = "short", legend: str = "") -> Panel:
+    """One number, or one for each series with a legend."""
+    return Panel(title, description, (Query(expression, legend),), "stat", unit, width=4, height=4)
 
 
 def quantiles(histogram: str, by: str = "", selector: str = "") -> tuple[Query, ...]:
@@ -265,7 +265,12 @@ HEALTH = Dashboard(
             "Without one, trials go on, and nothing new is decided.",
             'sum(up{job="podium-suggestion"}) or vector(0)',
         ),
-        stat("Leaders", "Must be 1.", "sum(podium_operator_leader)"),
+        stat(
+            "Leaders",
+            "Must be 1 for each release.",
+            "sum by (namespace, release) (podium_operator_leader)",
+            legend="{{namespace}}/{{release}}",
+        ),
         stat(
             "Failed scrapes",
             "Share of the scrapes of trial pods that got no answer.",

@@ -1,5 +1,7 @@
 """Generates the CustomResourceDefinitions from the models: `python -m podium_contract.crd --write`, or `--check` in CI.
 
+The reference of the manifest, docs/manifest.md, is written and checked with them (`reference.py`).
+
 Kubernetes wants structural schemas: no references, and no alternatives between types. A union of models (parameters,
 searches, schedulers, metric sources) therefore becomes one object with the fields of all its members, an enum for the
 tag, and CEL rules for what belongs to which tag. What pydantic checks beyond shapes is said again in CEL where CEL can say
@@ -17,6 +19,7 @@ import yaml
 from podium_contract.experiment import MUTABLE_FIELDS, Experiment, ExperimentSpec
 from podium_contract.model import MAX_COUNT, Model
 from podium_contract.names import GROUP, VERSION
+from podium_contract.reference import PAGE, manifest_page
 from podium_contract.trial import Trial
 
 CRDS = Path(__file__).parent.parent
@@ -598,12 +601,13 @@ class _Dumper(yaml.SafeDumper):
 
 def files() -> dict[Path, str]:
     """Return what each generated file should hold."""
-    return {
+    definitions = {
         folder / f"{GROUP}_{crd['spec']['names']['plural']}.yaml": _HEADER
         + yaml.dump(crd, Dumper=_Dumper, sort_keys=False, width=120)
         for crd in (experiment_crd(), trial_crd())
         for folder in FOLDERS
     }
+    return {**definitions, PAGE: manifest_page()}
 
 
 def main() -> None:

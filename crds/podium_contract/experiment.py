@@ -45,7 +45,9 @@ class Objective(Model):
     """One metric to make as large or as small as possible."""
 
     metric: MetricName
+    """A metric that trials report, by name: letters, digits and `_.:/-`."""
     goal: Literal["maximize", "minimize"]
+    """Whether more or less of it is better."""
     target: Finite | None = None
     """Good enough: reaching it completes the experiment (with several objectives, when one trial reaches every target)."""
     reference: Finite | None = None
@@ -78,8 +80,11 @@ class Constraint(Model):
     """A bound that a metric of a usable result keeps."""
 
     metric: MetricName
+    """A metric that trials report, by name."""
     min: Finite | None = None
+    """The least it may be; absent: no bound below."""
     max: Finite | None = None
+    """The most it may be; absent: no bound above."""
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> Self:
@@ -118,7 +123,9 @@ class PrometheusMetrics(_Metrics):
 
     source: Literal["prometheus"]
     port: Annotated[StrictInt, Field(ge=1, le=65535)]
+    """Where the trial serves its series; it must listen on all addresses of the pod."""
     path: Annotated[str, Field(pattern=r"^/")] = "/metrics"
+    """The path at which they are found."""
     series: Annotated[dict[MetricName, str], Field(min_length=1)]
     """Name of the series by metric, with labels where needed: `loss: train_loss{split="val"}`."""
     step: str | None = None
@@ -177,7 +184,7 @@ MetricsSource = Annotated[SdkMetrics | PrometheusMetrics | LogMetrics, Field(dis
 
 
 class CheckpointClaim(Model):
-    """A PersistentVolumeClaim: one that is made for the experiment, or one that exists."""
+    """A PersistentVolumeClaim: one that is made for the experiment (`storage`), or one that exists (`claimName`)."""
 
     storage: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$")] | None = None
     """Make a claim of this size: 10Gi. It is deleted with the experiment."""
@@ -211,6 +218,7 @@ class TrialSpecTemplate(Model):
     max_retries: Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)] = 3
     """How often a disrupted trial (evicted, pre-empted, lost node) resumes from its checkpoint before it fails."""
     metrics: MetricsSource = SdkMetrics(source="sdk")
+    """Where a trial's metrics come from."""
     checkpoints: Checkpoints | None = None
     container: Annotated[str, Field(max_length=63)] | None = None
     """The container of the template that trains; absent: the first one."""
@@ -447,6 +455,7 @@ class ExperimentStatus(OpenModel):
     phase: str = ""
     """The condition that holds, in a word: Progressing, Suspended, Complete or Failed."""
     conditions: tuple[Condition, ...] = ()
+    """What holds and what does not, as Kubernetes has it: each with a reason and a message."""
     trials: TrialCounts = TrialCounts()
     best: tuple[Standing, ...] = ()
     """The best trials, best first (one objective: three), or the Pareto front (at most twenty)."""
@@ -457,8 +466,11 @@ class ExperimentStatus(OpenModel):
     removed: RemovedTrials | None = None
     """Trials that are counted above and whose objects are gone; absent: none."""
     observed_generation: int | None = None
+    """The spec's generation that all of this tells of."""
     start_time: datetime | None = None
+    """When the first pass over the experiment was made."""
     completion_time: datetime | None = None
+    """When it ended; absent: it goes on."""
 
 
 class Metadata(OpenModel):

@@ -111,7 +111,9 @@ class FloatParameter(_NumericParameter):
 
     type: Literal["float"]
     min: Finite
+    """The smallest value, included."""
     max: Finite
+    """The largest value, included."""
     step: Finite | None = None
     """Distance between neighbouring values of the lattice anchored at `min`; absent means continuous."""
     default: Finite | None = None
@@ -154,7 +156,9 @@ class IntParameter(_NumericParameter):
 
     type: Literal["int"]
     min: Whole
+    """The smallest value, included."""
     max: Whole
+    """The largest value, included."""
     step: Whole | None = None
     """Distance between neighbouring values of the lattice anchored at `min`; absent means 1."""
     default: StrictInt | None = None

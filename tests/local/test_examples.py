@@ -170,7 +170,38 @@ def check_warm_start(document: dict[str, Any]) -> None:
     assert [trial["parameters"]["dropout"] for trial in first] == [0.0] * 3
 
 
+def check_custom_script(document: dict[str, Any]) -> None:
+    """The target ends it before every trial is made."""
+    (complete,) = [c for c in document["status"]["conditions"] if c["type"] == "Complete"]
+    assert complete["reason"] == "TargetReached"
+    assert document["status"]["best"][0]["metrics"]["loss"] <= 0.2
+    assert len(document["trials"]) < document["spec"]["maxTrials"]
+
+
+def check_json_lines(document: dict[str, Any]) -> None:
+    """Every line is a report of its own, and what is no number is no metric."""
+    assert len(document["trials"]) == 8
+    for trial in document["trials"]:
+        u, v = trial["parameters"]["u"], trial["parameters"]["v"]
+        losses = [(u - 1) ** 2 + (v + 1) ** 2 + 1 / epoch for epoch in (1, 2, 3)]
+        reports = [(report["step"], report["metrics"]) for report in trial["observations"]]
+        assert reports == [(epoch, {"loss": loss}) for epoch, loss in enumerate(losses, 1)]
+
+
+def check_prometheus_metrics(document: dict[str, Any]) -> None:
+    """The validation loss is read, by its label, up to the last step; a step that nobody scraped may be missing."""
+    assert len(document["trials"]) == 5
+    for trial in document["trials"]:
+        steps = [report["step"] for report in trial["observations"]]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == 5
+        assert all(set(report["metrics"]) == {"loss"} for report in trial["observations"])
+
+
 CHECKS = {
+    "custom_script.yaml": check_custom_script,
+    "json_lines.yaml": check_json_lines,
+    "prometheus_metrics.yaml": check_prometheus_metrics,
     "points.yaml": check_points,
     "warm_start.yaml": check_warm_start,
     "quickstart.yaml": check_quickstart,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from builders.chart import CHART, ROOT, helm_binary, render
+from builders.chart import CHART, RELEASE, ROOT, helm_binary, render
 from builders.dashboards import ALERTS, alerts, dashboards, panel_queries, series_in, variable_queries
 from builders.tools import needs
 from podium_contract.reports import metrics_page
@@ -141,6 +141,7 @@ def test_monitors_select_the_services_and_the_trial_pods() -> None:
         assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
         assert monitor["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
         assert monitor["metadata"]["labels"]["release"] == "prometheus"
+        assert {"targetLabel": "release", "replacement": RELEASE} in monitor["spec"]["endpoints"][0]["relabelings"]
     trials = objects.one("PodMonitor")["spec"]
     assert trials["namespaceSelector"] == {"matchNames": ["vision"]}
     assert trials["selector"]["matchLabels"] == {"app.kubernetes.io/managed-by": "podium"}
@@ -148,6 +149,8 @@ def test_monitors_select_the_services_and_the_trial_pods() -> None:
 
 def test_plain_scrape_configuration_names_the_jobs_that_the_queries_use() -> None:
     text = (ROOT / "docs" / "prometheus.yaml").read_text(encoding="utf-8")
-    jobs = {job["job_name"] for job in yaml.safe_load(text)["scrape_configs"]}
-    assert jobs == {"podium", "podium-trial"}
+    jobs = {job["job_name"]: job for job in yaml.safe_load(text)["scrape_configs"]}
+    assert set(jobs) == {"podium", "podium-trial"}
+    labels = {rule.get("target_label") for rule in jobs["podium"]["relabel_configs"]}
+    assert {"job", "namespace", "release"} <= labels, "the labels that alerts tell releases apart by"
     assert (CHART / "files" / "alerts.yaml").exists()
