@@ -140,7 +140,7 @@ class LocalBackend:
         Raises ManifestError for a manifest that no laptop can run; BackendError when the folder is in use, damaged, cannot
         be written, or holds the results of another manifest.
         """
-        refuse_what_cannot_be_done(self._wanted.spec.trial, self._environment)
+        refuse_what_cannot_be_done(self._wanted.spec, self._environment)
         self._folder.lock()
         try:
             self._world = World(self._open_experiment())

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from podium_contract.experiment import TrialSpecTemplate
+from podium_contract.experiment import ExperimentSpec, PrometheusMetrics, TrialSpecTemplate
 from podium_contract.manifest import Fault, ManifestError
 from podium_contract.template import trial_container
 
@@ -13,9 +13,9 @@ _LEFT_OUT_OF_POD = ("initContainers", "volumes")
 _LEFT_OUT_OF_CONTAINER = ("workingDir", "lifecycle")
 
 
-def refuse_what_cannot_be_done(trial: TrialSpecTemplate, environment: Mapping[str, str]) -> None:
-    """Raise ManifestError when the trial's command, or a value of its environment, exists on a cluster only."""
-    faults = list(_faults(trial, environment))
+def refuse_what_cannot_be_done(spec: ExperimentSpec, environment: Mapping[str, str]) -> None:
+    """Raise ManifestError when the trial's command, a value of its environment, or its port exists on a cluster only."""
+    faults = [*_faults(spec.trial, environment), *_shared_port(spec)]
     if faults:
         raise ManifestError(faults)
 
@@ -36,6 +36,17 @@ def grace_seconds(trial: TrialSpecTemplate) -> float:
     """Return the time between SIGTERM and SIGKILL, which a template may set to 0."""
     seconds = trial.template["spec"].get("terminationGracePeriodSeconds")
     return _DEFAULT_GRACE_SECONDS if seconds is None else float(seconds)
+
+
+def _shared_port(spec: ExperimentSpec) -> Iterator[Fault]:
+    """Yield a fault where several trials at a time would be read from one port: each pod has an address of its own."""
+    metrics = spec.trial.metrics
+    if isinstance(metrics, PrometheusMetrics) and spec.parallelism > 1:
+        message = (
+            f"on a laptop all trials share trial.metrics.port, so one trains at a time, got {spec.parallelism}; "
+            "set it to 1, or read the log"
+        )
+        yield Fault("spec.parallelism", message)
 
 
 def _faults(trial: TrialSpecTemplate, environment: Mapping[str, str]) -> Iterator[Fault]:

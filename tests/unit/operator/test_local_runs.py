@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -185,10 +186,19 @@ def test_threads_that_the_user_has_set_are_left_as_they_are(where: str) -> None:
 )
 def test_template_that_no_laptop_can_run_is_refused(spec: dict[str, Any], path: str, remedy: str) -> None:
     with pytest.raises(ManifestError) as refusal:
-        refuse_what_cannot_be_done(a_local_experiment(**spec).spec.trial, {})
+        refuse_what_cannot_be_done(a_local_experiment(**spec).spec, {})
     (fault,) = refusal.value.faults
     assert fault.path == f"spec.trial.template.spec.{path}"
     assert remedy in fault.message
+
+
+@pytest.mark.parametrize(("parallelism", "is_refused"), [(1, False), (2, True)])
+def test_trials_of_one_machine_that_would_be_read_from_one_port_are_refused(parallelism: int, is_refused: bool) -> None:
+    metrics = {"source": "prometheus", "port": 9105, "series": {"loss": "loss"}}
+    spec = a_local_experiment(metrics=metrics, parallelism=parallelism).spec
+    refused = pytest.raises(ManifestError, match=r"spec\.parallelism: .* got 2; set it to 1")
+    with refused if is_refused else nullcontext():
+        refuse_what_cannot_be_done(spec, {})
 
 
 def test_what_is_left_out_is_said() -> None:
