@@ -161,7 +161,8 @@ def _path(location: tuple[int | str, ...], data: Any) -> str:
         is_field = isinstance(here, dict) and part in here
         is_missing_field = isinstance(here, dict) and index == len(location) - 1 and part not in _NO_FIELDS
         if is_field or is_missing_field:
-            path += f".{part}" if path else str(part)
+            name = part if str(part).isprintable() else json.dumps(part)
+            path += f".{name}" if path else str(name)
             here = here.get(part)
     return path
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from builders.experiments import a_choice, a_float, a_manifest, a_scheduler, a_trial
@@ -117,6 +117,7 @@ ANYTHING = st.recursive(
 )
 
 
+@example(("spec",), {"\n": None})
 @given(st.sampled_from(PLACES), ANYTHING)
 def test_anything_anywhere_is_an_experiment_or_a_fault_in_one_line(place: tuple[str | int, ...], value: object) -> None:
     manifest = copy.deepcopy(RICH)
