@@ -217,6 +217,7 @@ class Desk:
         new_steps = self._take_in(facts)
         self._judge(new_steps)
         self._settle(facts, complete=request.complete)
+        self.ledger.withdraw_unmade()
         if not self.ledger.is_target_reached:
             self._fill(request.slots)
         self._dismiss()
@@ -272,9 +273,8 @@ class Desk:
             self._settle_deleted({told.number for told in facts})
 
     def _settle_deleted(self, existing: set[int]) -> None:
-        """End the trials that somebody has deleted: they were there once, and are not any more."""
-        unmade = {trial.number for trial in self.ledger.unacknowledged}
-        for number in sorted(self.ledger.active - existing - unmade):
+        """End the trials that somebody has deleted, resting ones too: they were there once, and are not any more."""
+        for number in sorted(self.ledger.made - existing):
             self.ledger.settle(number, Phase.KILLED, Reason.DELETED, _DELETED)
 
     # --- decisions ---------------------------------------------------------------------------------------------

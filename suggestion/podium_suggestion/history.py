@@ -17,7 +17,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import chain
 from operator import or_
 from typing import TypeVar
 
@@ -59,11 +58,19 @@ class TrialHistory:
     """Where a verdict stopped it; later reports decide nothing."""
     observations: dict[int, Observation] = field(default_factory=dict)
     """By step: of several reports the one of the latest attempt, then sequence."""
+    is_withdrawn: bool = False
+    """It was never made, and shall not be as things stand."""
     _reported: list[int] = field(init=False, repr=False, compare=False)
     """Steps of the observations, ascending."""
+    _reported_by_metric: dict[str, list[int]] = field(init=False, repr=False, compare=False)
+    """The same, of those with a metric."""
 
     def __post_init__(self) -> None:
         self._reported = sorted(self.observations)
+        self._reported_by_metric = {}
+        for step in self._reported:
+            for metric in self.observations[step].metrics:
+                self._reported_by_metric.setdefault(metric, []).append(step)
 
     @property
     def steps(self) -> list[int]:
@@ -83,7 +90,7 @@ class TrialHistory:
 
         A trial paused short of its target merely waits to resume.
         """
-        if self.phase in FINAL:
+        if self.phase in FINAL or self.is_withdrawn:
             return True
         return self.phase is Phase.PAUSED and self.target is not None and self.step >= self.target
 
@@ -94,9 +101,23 @@ class TrialHistory:
 
     def steps_down(self, budget: int | None = None) -> Iterator[int]:
         """Iterate from the last to the first over the steps that count; with a budget, over those within it."""
+        return (self._reported[position] for position in range(self._end(self._reported, budget) - 1, -1, -1))
+
+    def last_with(self, metric: str, budget: int | None = None) -> int | None:
+        """Return the last step that counts with a report of a metric; with a budget, the last within it."""
+        steps = self._reported_by_metric.get(metric, [])
+        end = self._end(steps, budget)
+        return steps[end - 1] if end else None
+
+    def first_with(self, metric: str) -> int | None:
+        """Return the first step that counts with a report of a metric."""
+        steps = self._reported_by_metric.get(metric, [])
+        return steps[0] if self._end(steps) else None
+
+    def _end(self, steps: list[int], budget: int | None = None) -> int:
+        """Return how many of ascending steps count, within a budget if there is one."""
         limits = [limit for limit in (self.judged_step, budget) if limit is not None]
-        end = bisect_right(self._reported, min(limits)) if limits else len(self._reported)
-        return (self._reported[position] for position in range(end - 1, -1, -1))
+        return bisect_right(steps, min(limits)) if limits else len(steps)
 
     def record(self, observation: Observation) -> bool:
         """Keep a report unless a newer one of its step is known; returns whether it was kept."""
@@ -105,6 +126,11 @@ class TrialHistory:
             return False
         if known is None:
             insort(self._reported, observation.step)
+        before = known.metrics if known is not None else {}
+        for metric in before.keys() - observation.metrics.keys():
+            self._reported_by_metric[metric].remove(observation.step)
+        for metric in observation.metrics.keys() - before.keys():
+            insort(self._reported_by_metric.setdefault(metric, []), observation.step)
         self.observations[observation.step] = observation
         return True
 
@@ -184,6 +210,12 @@ class History:
         self._refresh(trial)
         return True
 
+    def withdraw(self, number: int, *, withdrawn: bool) -> None:
+        """Take in that a trial that was never made shall not be, or shall be after all."""
+        trial = self.trials[number]
+        trial.is_withdrawn = withdrawn
+        self._refresh(trial)
+
     # --- what algorithms read: one trial -----------------------------------------------------------------------
 
     def losses(self, observation: Observation) -> FloatArray:
@@ -215,14 +247,16 @@ class History:
         With a budget: as it was after that many steps.
         """
         trial = self.trials[number]
-        wanted = {objective.metric for objective in self.objectives} | {bound.metric for bound in self.constraints}
         values: dict[str, float] = {}
-        for step in trial.steps_down(budget):
-            metrics = trial.observations[step].metrics
-            values = {metric: metrics[metric] for metric in wanted if metric in metrics} | values
-            if len(values) == len(wanted):
-                break
+        for metric in [*(item.metric for item in self.objectives), *(bound.metric for bound in self.constraints)]:
+            step = trial.last_with(metric, budget)
+            if step is not None:
+                values[metric] = trial.observations[step].metrics[metric]
         return values
+
+    def loss_at(self, number: int, budget: int) -> float:
+        """Return what `at` tells of one trial."""
+        return self._loss_at(self.trials[number], budget)
 
     # --- what algorithms read: all trials at once --------------------------------------------------------------
 
@@ -272,7 +306,10 @@ class History:
 
     @property
     def known(self) -> BoolArray:
-        """Whether there is a trial of the row's number, shape (rows,); it is then pending, usable or failed."""
+        """Whether there is a trial of the row's number, shape (rows,); it is then pending, usable or failed.
+
+        One that was withdrawn is none.
+        """
         return np.asarray(self._table.phase[: self.rows] != _UNKNOWN)
 
     @property
@@ -334,8 +371,8 @@ class History:
         table.step[row] = trial.step
         table.target[row] = trial.target or 0
         table.bracket[row] = trial.bracket
-        table.phase[row] = _PHASE_CODE[trial.phase]
-        table.decided[row] = trial.is_decided
+        table.phase[row] = _UNKNOWN if trial.is_withdrawn else _PHASE_CODE[trial.phase]
+        table.decided[row] = trial.is_decided and not trial.is_withdrawn
         for budget, losses in table.budgets.items():
             losses[row] = self._loss_at(trial, budget)
         self._log.append(trial.number)
@@ -345,11 +382,10 @@ class History:
         if not has_got_there or trial.phase is Phase.FAILED:
             return float("nan")
         first = self.objectives[0]
-        for step in chain(trial.steps_down(budget), trial.steps):
-            metrics = trial.observations[step].metrics
-            if first.metric in metrics:
-                return _loss(first, metrics)
-        return float("inf")
+        step = trial.last_with(first.metric, budget)
+        if step is None:
+            step = trial.first_with(first.metric)
+        return float("inf") if step is None else _loss(first, trial.observations[step].metrics)
 
 
 class _Table:

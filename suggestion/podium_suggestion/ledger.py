@@ -61,6 +61,8 @@ class Ledger:
         self._reaching: set[int] = set()
         self._best: list[Result] | None = None
         self._stale: set[int] = set()
+        self._withdrawn: set[int] = set()
+        """Trials that are not made, and shall not be."""
         # Not yet stored
         self._changed: set[int] = set()
         self._new_observations: dict[tuple[int, int], Observation] = {}
@@ -85,15 +87,15 @@ class Ledger:
 
     @property
     def active(self) -> set[int]:
-        """Trials that take a slot: training, waiting to, or promoted and not yet resumed.
-
-        Those that were not made before `maxTrials` was lowered below their numbers never will be, unless it is raised.
-        """
+        """Trials that take a slot: training, waiting to, or promoted and not yet resumed."""
         self._refresh()
-        most = self.spec.max_trials
-        if self.next_number <= most + 1:
-            return self._active
-        return {number for number in self._active if number <= most or number in self._acknowledged}
+        return self._active
+
+    @property
+    def made(self) -> set[int]:
+        """Trials that facts have mentioned, and that have not ended."""
+        trials = self.history.trials
+        return {number for number in self._acknowledged if number in trials and trials[number].phase not in FINAL}
 
     @property
     def steps(self) -> int:
@@ -239,6 +241,18 @@ class Ledger:
         self.history.retarget(promotion.trial, promotion.target)
         self._touch(promotion.trial)
         self._give(promotion)
+
+    def withdraw_unmade(self) -> None:
+        """Expect nothing of trials that were not made before `maxTrials` was lowered below their numbers.
+
+        They never will be, unless it is raised again, or facts tell that they were made after all.
+        """
+        waiting = (self.active - self._acknowledged) | self._withdrawn
+        beyond = {number for number in waiting - self._acknowledged if number > self.spec.max_trials}
+        for number in beyond ^ self._withdrawn:
+            self.history.withdraw(number, withdrawn=number in beyond)
+            self._stale.add(number)
+        self._withdrawn = beyond
 
     def take_entries(self) -> Entries:
         """Return what is to be stored, and start a new page."""

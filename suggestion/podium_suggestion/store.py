@@ -163,9 +163,7 @@ _LOOK_UP = (
     sql.select(_experiments.c.revision, _answers.c.answer)
     .outerjoin(
         _answers,
-        (_answers.c.experiment_id == _experiments.c.id)
-        & (_answers.c.request_id == sql.bindparam("asked"))
-        & (_answers.c.revision > _experiments.c.revision - KEPT_ANSWERS),
+        (_answers.c.experiment_id == _experiments.c.id) & (_answers.c.request_id == sql.bindparam("asked")),
     )
     .where(_experiments.c.key == sql.bindparam("wanted"))
 )

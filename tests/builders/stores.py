@@ -159,12 +159,15 @@ class StoreConformance:
 
     def test_the_last_answers_are_kept(self, open_store_again: OpenStore) -> None:
         store = open_store_again()
-        for revision in range(KEPT_ANSWERS + 5):
+        exchanges = 2 * KEPT_ANSWERS
+        for revision in range(exchanges):
             answer = json.dumps({"steps": revision})
             store.save(KEY, changes(revision or None, request_id=f"id-{revision}", answer=answer))
-        assert store.look_up(KEY, "id-4") == (KEPT_ANSWERS + 5, None)
-        assert store.look_up(KEY, "id-5") == (KEPT_ANSWERS + 5, '{"steps": 5}')
-        assert store.look_up(KEY, f"id-{KEPT_ANSWERS + 4}")[1] is not None
+        found = [store.look_up(KEY, f"id-{revision}")[1] for revision in range(exchanges)]
+        assert found[KEPT_ANSWERS:] == [json.dumps({"steps": revision}) for revision in range(KEPT_ANSWERS, exchanges)]
+        assert found[0] is None
+        for revision in (revision for revision in range(exchanges) if found[revision] is None):
+            store.save(KEY, changes(store.look_up(KEY)[0], request_id=f"id-{revision}", answer="{}"))
 
     def test_experiments_do_not_see_each_other(self, open_store_again: OpenStore) -> None:
         store = open_store_again()

@@ -102,7 +102,7 @@ class BanditExplorer:
         """Return where a trial began, and its loss there: a clone's is its parent's; at the very start, its first report."""
         if trial.parent is None or trial.parent.trial not in history.trials:
             return (first_step - 1) // self._interval * self._interval, first
-        return trial.parent.step, float(history.at(trial.parent.step)[trial.parent.trial - 1])
+        return trial.parent.step, history.loss_at(trial.parent.trial, trial.parent.step)
 
     def _pending(self, history: History) -> list[tuple[int, int]]:
         """Return rows and ends of the segments that are being trained, or about to be."""

@@ -218,6 +218,31 @@ def test_trials_that_were_not_made_before_max_trials_was_lowered_are_not_waited_
     assert numbers(advise(engine, a_spec(max_trials=8, parallelism=4), facts(3, "Running")))[0] == 4, "raised again"
 
 
+@pytest.mark.parametrize("algorithm", ["halving", "hyperband", "asha"])
+def test_rungs_do_not_wait_for_trials_that_were_not_made_before_max_trials_was_lowered(algorithm: str) -> None:
+    engine, whole = an_engine(), {"scheduler": a_scheduler(algorithm, 1, 9), "parallelism": 5}
+    first = advise(engine, a_spec(max_trials=9, **whole), complete=True)
+    assert len(numbers(first)) == 5
+    targets = {assignment.number: assignment.target for assignment in first.assignments}
+    rested = [
+        facts(number, "Paused", report(targets[number] or 1, number / 10), target=targets[number])
+        for number in (1, 2, 3)
+    ]
+    advice = advise(engine, a_spec(max_trials=3, **whole), *rested)
+    assert not advice.idle
+    assert advice.verdicts, "somebody goes on"
+
+
+def test_deleted_trial_that_rested_at_a_rung_is_not_waited_for() -> None:
+    engine, spec = an_engine(), a_spec(scheduler=a_scheduler("asha", 1, 3), parallelism=1, max_trials=3)
+    advise(engine, spec, complete=True)
+    advise(engine, spec, facts(1, "Paused", report(1, 0.1), target=1))
+    advise(engine, spec, facts(2, "Paused", report(1, 0.2), target=1))
+    rest = (facts(2, "Paused", target=1), facts(3, "Paused", report(1, 0.3), target=1))
+    advice = advise(engine, spec, *rest, complete=True)
+    assert [verdict.trial for verdict in advice.verdicts] == [2], "trial 1 is gone, and the best of the others goes on"
+
+
 def test_no_more_trials_are_out_than_there_are_slots() -> None:
     engine, spec = an_engine(), a_spec(parallelism=3)
     advise(engine, spec, complete=True)

@@ -63,6 +63,18 @@ def test_a_value_that_is_not_finite_ranks_worst_and_never_raises(value: float, g
     assert history.at(1)[0] == math.inf
 
 
+def test_a_metric_that_a_later_report_of_the_step_leaves_out_is_that_of_the_step_before() -> None:
+    history = a_history(X, objectives=(("accuracy", "maximize"),))
+    history.add(TrialHistory(1, {"x": 0.5}))
+    history.observe(1, a_report(1, accuracy=0.7))
+    history.observe(1, a_report(2, accuracy=0.8))
+    history.observe(1, Observation(attempt=2, step=2, sequence=1, metrics={"seconds": 3.0}))
+    assert history.latest(1) == {"accuracy": 0.7}
+    assert history.loss_at(1, 2) == -0.7
+    history.observe(1, Observation(attempt=2, step=2, sequence=2, metrics={"accuracy": 0.9}))
+    assert history.latest(1) == {"accuracy": 0.9}
+
+
 def test_a_metric_that_is_reported_only_now_and_then_keeps_its_latest_value() -> None:
     history = a_history(X, objectives=(("accuracy", "maximize"),), constraints=({"metric": "latency", "max": 5},))
     history.add(_trial(1))
