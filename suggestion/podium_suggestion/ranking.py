@@ -50,8 +50,11 @@ def ranking(history: History, places: int | None = None, among: IntArray | None 
 
 
 def levels(history: History) -> list[int]:
-    """Return the budgets at which trials rest short of the end, ascending: a scheduler's rungs, as far as they matter."""
-    short = history.usable & ~history.in_phase(Phase.SUCCEEDED)
+    """Return the budgets at which trials rest short of the end, ascending: a scheduler's rungs, as far as they matter.
+
+    Where somebody has killed a trial is none of them.
+    """
+    short = history.usable & ~history.in_phase(Phase.SUCCEEDED, Phase.KILLED)
     steps = np.unique(history.step[short])
     if len(steps) <= _MOST_LEVELS:
         return [int(step) for step in steps]

@@ -18,7 +18,14 @@ from typing import Protocol
 
 import numpy as np
 
-from podium_contract.parameters import Assignment, CategoricalParameter, FloatParameter, IntParameter, OrdinalParameter
+from podium_contract.parameters import (
+    Assignment,
+    CategoricalParameter,
+    FloatParameter,
+    IntParameter,
+    OrdinalParameter,
+    is_active,
+)
 from podium_contract.trial import Parent
 from podium_suggestion.history import History
 from podium_suggestion.space import Column, Space
@@ -73,9 +80,13 @@ def explore(space: Space, assignment: Assignment, how: Perturbation, rng: np.ran
             full[position] = perturbed(column, assignment[name], float(factors[position]))
         else:
             kept.add(name)
-    explored = space.from_unit(full)
-    # The cube's coordinates round: what shall not change is copied.
-    return {name: assignment[name] if name in kept else value for name, value in explored.items()}
+    explored: Assignment = {}
+    for position, column in enumerate(space.columns):
+        name = column.parameter.name
+        if is_active(column.parameter, explored):
+            # The cube's coordinates round: what shall not change is copied, and decides by its own value what is active.
+            explored[name] = assignment[name] if name in kept else column.from_unit(float(full[position]))
+    return explored
 
 
 def perturbed(column: Column, value: float, factor: float) -> float:

@@ -38,7 +38,7 @@ class MedianStopping(NobodyRests):
         return Start(self._last)
 
     def judge(self, history: History, number: int, step: int) -> Stop | None:
-        if not self._first <= step < self._last or (step - self._first) % self._interval:
+        if not self._first <= step < self._last or not self._is_due(history, number, step):
             return None
         best = self._curves.best(history, number, step)
         others = self._curves.averages(history, step, apart_from=number)
@@ -52,6 +52,13 @@ class MedianStopping(NobodyRests):
             f"{self._describe(median, best)} of {len(others)} running averages"
         )
         return Stop(trial=number, step=step, reason=reason)
+
+    def _is_due(self, history: History, number: int, step: int) -> bool:
+        """Answer whether a report is the first at or past one of the steps at which trials are judged."""
+        before = next(history.trials[number].steps_down(step - 1), 0)
+        if before < self._first:
+            return True
+        return (step - self._first) // self._interval > (before - self._first) // self._interval
 
     def rungs(self, history: History) -> tuple[RungStatus, ...]:  # noqa: ARG002  (there is no ladder)
         return ()

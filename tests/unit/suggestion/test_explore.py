@@ -102,3 +102,11 @@ def test_what_changed_is_told() -> None:
     after = {"lr": 0.012, "optimizer": "adam", "depth": 2}
     assert told(before, after) == "lr 0.01 -> 0.012, optimizer sgd -> adam, momentum 0.9 -> none"
     assert told(before, before) == "nothing changed"
+
+
+def test_what_is_active_follows_from_the_value_that_is_kept_and_not_from_its_rounded_coordinate() -> None:
+    parameters = a_float("lr", 1e-5, 1e-1), a_float("w", 0.0, 1.0, "linear", when={"lr": {"max": 1e-3}})
+    space = a_space(*parameters)
+    clone = explore(space, {"lr": 1e-3, "w": 0.5}, Perturbation((0.8, 1.2), 0.25, ["w"]), np.random.default_rng(0))
+    assert clone["lr"] == 1e-3
+    assert assignment_faults(list(space.parameters), clone) == []

@@ -134,7 +134,7 @@ def test_half_of_the_trials_explore_where_trials_are_stopped_early(numbers: rang
     for number in range(1, 31):
         is_finished = number <= 10
         curve = (number / 10, 5.0 + number / 10) if is_finished else (number / 10,)
-        phase = Phase.SUCCEEDED if is_finished else Phase.KILLED
+        phase = Phase.SUCCEEDED if is_finished else Phase.PRUNED
         with_trial(history, {"x": 0.0, "y": number / 40, "c": "a"}, *curve, phase=phase)
     told = [choice for choice in choices(history, numbers, 200, closing=0.1) if choice.sampler != "a small step"]
     assert [choice.sampler for choice in told].count("sobol") == len(told) / 2
@@ -142,6 +142,14 @@ def test_half_of_the_trials_explore_where_trials_are_stopped_early(numbers: rang
         "as trials of unequal training have an order, but no losses to compare"
     }
     assert {choice.sampler for choice in told} == {"sobol", "tpe"}
+
+
+def test_trial_that_somebody_kills_on_its_way_leaves_the_search_to_the_models() -> None:
+    history = a_history(*MIXED)
+    for number in range(1, 31):
+        with_trial(history, {"x": 0.0, "y": number / 40, "c": "a"}, 9.0, number / 10)
+    with_trial(history, {"x": 0.5, "y": 0.5, "c": "a"}, 1.0, phase=Phase.KILLED)
+    assert {choice.sampler for choice in choices(history, range(32, 42), 100)} == {"gp", "forest"}
 
 
 def test_closing_steps_leave_the_other_trials_to_the_models() -> None:

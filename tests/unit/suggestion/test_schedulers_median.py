@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.experiments import a_scheduler
+from builders.experiments import a_float, a_scheduler
 from builders.race import NAN, Race
 from podium_contract.trial import Observation
 from podium_suggestion.schedulers import make_scheduler
+from podium_suggestion.study import Next, Study
 
 LOSSES = st.lists(st.floats(-10, 10), min_size=4, max_size=4)
 
@@ -79,6 +80,24 @@ def test_nobody_is_judged_before_min_or_off_the_interval() -> None:
         race.curve(*[0.1] * 8)
     race.curve(*[0.9] * 8)
     assert [step for step in range(1, 9) if race.judge(4, step)] == [3, 5, 7]
+
+
+def test_reports_that_never_meet_the_interval_are_judged_when_they_pass_it() -> None:
+    study = Study.create(
+        parameters=[a_float("x", 0.0, 1.0, "linear")],
+        objectives=[{"metric": "loss", "goal": "minimize"}],
+        max_trials=20,
+        search="random",
+        scheduler={"algorithm": "median", "max": 100, "settings": {"interval": 10}},
+    )
+    stopped = 0
+    while (work := study.ask()) is not None:
+        for step in range(10, 101, 10):
+            following = study.tell(work.number, step, work.parameters["x"]).next
+            if following is not Next.CONTINUE:
+                stopped += following is Next.STOP
+                break
+    assert stopped >= 5
 
 
 def test_nobody_is_stopped_at_the_very_end() -> None:
