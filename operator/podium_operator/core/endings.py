@@ -32,8 +32,18 @@ def ruling_of(spec: ExperimentSpec, trial: Trial, run: Run, stop: Stop | None, n
     assert end is not None
     if stop is not None:
         return Ruling(Event.PRUNE, Reason.STOPPED_BY_SCHEDULER, stop.reason)
-    if end.kind is EndKind.DONE and not _is_cut_short(trial, run, end):
+    order = _after_order(spec, trial, run, end)
+    if end.kind is EndKind.DONE and (order is None or trial.target is None or trial.has_reached_target):
         return _after_success(spec, trial, end, now)
+    if order is not None:
+        return order
+    if end.kind is EndKind.FAILED:
+        return Ruling(Event.FAIL, end.reason, end.message)
+    return _after_disruption(spec, trial, end)
+
+
+def _after_order(spec: ExperimentSpec, trial: Trial, run: Run, end: End) -> Ruling | None:
+    """Return what it means that a run was told to stop; None when it was not."""
     match run.stopping:
         case Reason.EXPERIMENT_ENDED:
             message = f"the experiment ended when it was at {progress(spec, trial)}"
@@ -42,21 +52,9 @@ def ruling_of(spec: ExperimentSpec, trial: Trial, run: Run, stop: Stop | None, n
             return _after_deadline(spec, run)
         case Reason.SUSPENDED:
             return Ruling(Event.PAUSE, Reason.SUSPENDED, f"suspended at {progress(spec, trial)}")
-    if end.kind is EndKind.FAILED:
-        return Ruling(Event.FAIL, end.reason, end.message)
     if end.reason is Reason.SUSPENDED:
         return Ruling(Event.PAUSE, Reason.SUSPENDED, f"{end.message}; resumes from its last checkpoint")
-    return _after_disruption(spec, trial, end)
-
-
-def _is_cut_short(trial: Trial, run: Run, end: End) -> bool:
-    """Answer whether a run left before its target because it was told to."""
-    was_told = end.reason is Reason.SUSPENDED or run.stopping in (
-        Reason.EXPERIMENT_ENDED,
-        Reason.DEADLINE_EXCEEDED,
-        Reason.SUSPENDED,
-    )
-    return was_told and trial.target is not None and not trial.has_reached_target
+    return None
 
 
 def ruling_on_lost_run(spec: ExperimentSpec, trial: Trial, now: datetime) -> Ruling:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
+from typing import TypeVar
 
 import httpx
 from pydantic import ValidationError
@@ -46,6 +47,7 @@ _SETTLING_SECONDS = 0.05
 """News comes in bursts: one pass takes in what comes so soon after the first."""
 _DELETIONS = 100
 """So many Trials are deleted in a pass."""
+_Record = TypeVar("_Record", Experiment, Trial)
 _GONE = 2**64
 """A version later than any: what is gone stays gone."""
 
@@ -154,21 +156,17 @@ class KubeBackend:
     def _take_in_experiment(self, body: Json, changed: Experiment | None) -> None:
         if not self._is_news(body):
             return
-        known = self._world.experiment
         if changed is not None:
-            self._world.experiment = changed.model_copy(update={"status": known.status})
-            return
-        metadata = known.metadata.model_copy(update={"resource_version": body["metadata"]["resourceVersion"]})
-        self._world.experiment = known.model_copy(update={"metadata": metadata})
+            self._world.experiment = changed.model_copy(update={"status": self._world.experiment.status})
+        else:
+            self._world.experiment = _at_version_of(self._world.experiment, body)
 
     def _take_over(self, body: Json) -> None:
         """Take an Experiment as it is listed; of one whose spec makes no sense any more the last one that did stays."""
         try:
             self._world.experiment = Experiment.model_validate(known_fields(body))
         except ValidationError:
-            known = self._world.experiment
-            version = {"resource_version": body["metadata"]["resourceVersion"]}
-            self._world.experiment = known.model_copy(update={"metadata": known.metadata.model_copy(update=version)})
+            self._world.experiment = _at_version_of(self._world.experiment, body)
 
     def _take_in_trial(self, body: Json) -> None:
         if not self._is_news(body):
@@ -300,8 +298,7 @@ class KubeBackend:
             self._world.forget_trial(number)
             return
         self._is_news(body)
-        written = metadata.model_copy(update={"resource_version": body["metadata"]["resourceVersion"]})
-        self._world.put_trial(trial.model_copy(update={"metadata": written, "status": status}))
+        self._world.put_trial(_at_version_of(trial, body).model_copy(update={"status": status}))
 
     async def _write_experiment(self, status: ExperimentStatus) -> None:
         experiment = self._world.experiment
@@ -314,8 +311,8 @@ class KubeBackend:
             metadata.resource_version,
         )
         if body is not None and self._is_news(body):
-            metadata = metadata.model_copy(update={"resource_version": body["metadata"]["resourceVersion"]})
-        self._world.experiment = experiment.model_copy(update={"metadata": metadata, "status": status})
+            experiment = _at_version_of(experiment, body)
+        self._world.experiment = experiment.model_copy(update={"status": status})
 
     async def _start(self, order: StartRun) -> None:
         experiment, number = self._world.experiment, order.trial.spec.number
@@ -458,6 +455,12 @@ class KubeBackend:
             "namespace": metadata.namespace,
             "uid": metadata.uid,
         }
+
+
+def _at_version_of(known: _Record, body: Json) -> _Record:
+    """Return a record as of the version that the API server has it in."""
+    metadata = known.metadata.model_copy(update={"resource_version": body["metadata"]["resourceVersion"]})
+    return known.model_copy(update={"metadata": metadata})
 
 
 def _as_unended(run: Run) -> Run:

@@ -17,7 +17,7 @@ from podium_contract.manifest import faults_of
 from podium_contract.names import LABEL_EXPERIMENT_UID
 from podium_contract.wire import Advice, AdviceRequest
 from podium_operator.advisors.http import HttpAdvisor
-from podium_operator.core.actions import WriteTrial
+from podium_operator.core.actions import Announce, WriteTrial
 from podium_operator.core.loop import Loop, Pass
 from podium_operator.core.outcome import has_ended, is_expired
 from podium_operator.core.ports import BackendError, UnknownExperimentError
@@ -103,11 +103,11 @@ class Operator:
             experiment = Experiment.model_validate(known_fields(body))
         except ValidationError as error:
             if seat is None:
-                await self._refuse(body, error)
+                await self._refuse(body, _told(error, body))
                 return
             seat.generation = metadata["generation"]
             seat.backend.see_experiment(body, None)
-            await self._warn(body, error)
+            await self._warn(seat, _told(error, body))
             return
         if seat is not None:
             seat.generation = metadata["generation"]
@@ -180,18 +180,15 @@ class Operator:
             if isinstance(action, WriteTrial) and action.status.phase in FINAL:
                 self._metrics.count_end(namespace, name, action.status.phase, action.status.reason)
 
-    async def _warn(self, body: Json, error: ValidationError) -> None:
+    async def _warn(self, seat: _Seat, message: str) -> None:
         """Tell of an edit that makes no sense: the experiment goes on by its last spec that did."""
-        metadata, message = body["metadata"], "; ".join(map(str, faults_of(error, body)))
-        _log.warning("%s/%s goes on as it was: %s", metadata["namespace"], metadata["name"], message)
-        subject = {key: body[key] for key in ("apiVersion", "kind")}
-        subject |= {key: metadata[key] for key in ("name", "namespace", "uid")}
-        with suppress(KubernetesError):
-            await self._api.emit(subject, Reason.INVALID_SPEC, f"it goes on as it was: {message}", warning=True)
+        _log.warning("%s/%s goes on as it was: %s", seat.namespace, seat.name, message)
+        with suppress(BackendError):
+            await seat.backend.perform(Announce(Reason.INVALID_SPEC, f"it goes on as it was: {message}", warning=True))
 
-    async def _refuse(self, body: Json, error: ValidationError) -> None:
-        """Tell what the API server could not check, in the words that `podium validate` uses."""
-        metadata, message = body["metadata"], "; ".join(map(str, faults_of(error, body)))
+    async def _refuse(self, body: Json, message: str) -> None:
+        """Tell what the API server could not check."""
+        metadata = body["metadata"]
         known = tuple(Condition.model_validate(c) for c in body.get("status", {}).get("conditions", ()))
         failed = Condition(type=ConditionType.FAILED, status="True", reason=Reason.INVALID_SPEC, message=message)
         conditions, changed = set_condition(known, failed, _now())
@@ -207,6 +204,11 @@ class Operator:
 
     def _seat_of(self, body: Json) -> _Seat | None:
         return self._seats.get((body["metadata"].get("labels") or {}).get(LABEL_EXPERIMENT_UID, ""))
+
+
+def _told(error: ValidationError, body: Json) -> str:
+    """Return what is wrong with an Experiment, in the words that `podium validate` uses."""
+    return "; ".join(map(str, faults_of(error, body)))
 
 
 async def _end(seat: _Seat) -> None:
