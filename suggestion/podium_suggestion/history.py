@@ -75,9 +75,7 @@ class TrialHistory:
     @property
     def steps(self) -> list[int]:
         """Reported steps that count, ascending."""
-        if self.judged_step is None:
-            return self._reported.copy()
-        return self._reported[: bisect_right(self._reported, self.judged_step)]
+        return self._reported[: self._end(self._reported)]
 
     @property
     def step(self) -> int:
@@ -109,10 +107,10 @@ class TrialHistory:
         end = self._end(steps, budget)
         return steps[end - 1] if end else None
 
-    def first_with(self, metric: str) -> int | None:
-        """Return the first step that counts with a report of a metric."""
+    def steps_with(self, metric: str) -> list[int]:
+        """Return the steps that count with a report of a metric, ascending."""
         steps = self._reported_by_metric.get(metric, [])
-        return steps[0] if self._end(steps) else None
+        return steps[: self._end(steps)]
 
     def _end(self, steps: list[int], budget: int | None = None) -> int:
         """Return how many of ascending steps count, within a budget if there is one."""
@@ -233,12 +231,8 @@ class History:
         """
         trial = self.trials[number]
         first = self.objectives[0]
-        points = [
-            (step, _loss(first, metrics))
-            for step in trial.steps
-            if first.metric in (metrics := trial.observations[step].metrics)
-        ]
-        steps, losses = zip(*points, strict=True) if points else ((), ())
+        steps = trial.steps_with(first.metric)
+        losses = [_loss(first, trial.observations[step].metrics) for step in steps]
         return np.array(steps, dtype=np.int64), np.array(losses, dtype=np.float64)
 
     def latest(self, number: int, budget: int | None = None) -> dict[str, float]:
@@ -384,7 +378,7 @@ class History:
         first = self.objectives[0]
         step = trial.last_with(first.metric, budget)
         if step is None:
-            step = trial.first_with(first.metric)
+            step = next(iter(trial.steps_with(first.metric)), None)
         return float("inf") if step is None else _loss(first, trial.observations[step].metrics)
 
 

@@ -30,7 +30,7 @@ SCHEMA_VERSION = 2
 KEPT_ANSWERS = 100
 """Answers kept per experiment: a request is repeated within seconds or never."""
 _SWEPT_EVERY = 20
-"""Exchanges after which older answers are deleted; until then they are merely not found any more."""
+"""Exchanges after which older answers are deleted; until then they are found as well."""
 _BUSY_SECONDS = 30
 
 

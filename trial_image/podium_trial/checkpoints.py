@@ -251,13 +251,14 @@ def _clear_away(folder: Path, step: int, attempt: int) -> None:
     A checkpoint of a later step is superfluous as well: it was torn, or training went back behind it. What a later attempt
     has written is not.
     """
-    files = _checkpoints(folder)
-    earlier = [file for file in files if _step_of(file) <= step]
-    kept = earlier[:_KEPT] + [file for file in earlier[1:] if _header_of(file).get("rest")][:1]
-    for file in files:
-        if file not in kept and _header_of(file).get("attempt", 0) <= attempt:
+    headers = {file: _header_of(file) for file in _checkpoints(folder)}
+    earlier = [file for file in headers if _step_of(file) <= step]
+    kept = earlier[:_KEPT] + [file for file in earlier[1:] if headers[file].get("rest")][:1]
+    for file in headers.keys() - kept:
+        if headers[file].get("attempt", 0) <= attempt:
             file.unlink(missing_ok=True)
-    named = {_folder_named_in(file) for file in _checkpoints(folder)}
+            del headers[file]
+    named = [header.get("folder") for header in headers.values()]
     for leftover in [path for path in folder.iterdir() if path.name not in named]:
         match = _UNFINISHED.match(leftover.name)
         if match is None or int(match["attempt"] or 0) > attempt:
@@ -272,12 +273,6 @@ def _refused(what: str, fault: OSError) -> CheckpointError:
     """Return the error of a disk that has refused something."""
     remedy = "; free some space" if fault.errno in (errno.ENOSPC, errno.EDQUOT) else ""
     return CheckpointError(fault.errno, f"{what}: {fault.strerror}{remedy}")
-
-
-def _folder_named_in(file: Path) -> str | None:
-    """Return the folder that a checkpoint's header names."""
-    name = _header_of(file).get("folder")
-    return name if isinstance(name, str) else None
 
 
 def _header_of(file: Path) -> dict[str, Any]:
