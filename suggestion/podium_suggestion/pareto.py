@@ -18,15 +18,17 @@ from podium_suggestion.space import FloatArray
 def non_dominated(losses: FloatArray) -> BoolArray:
     """Answer which rows no other row dominates, shape (n,); rows, shape (n, m), are in lexicographic order.
 
-    A row can only be dominated by an earlier one, so one sweep suffices; equal rows do not dominate each other.
+    A row can only be dominated by an earlier one, and is not behind it in the first column, so one sweep over the other
+    columns suffices. Equal rows do not dominate each other: they stand and fall together.
     """
-    alive = np.ones(len(losses), dtype=np.bool_)
-    for index in range(len(losses)):
+    is_first = np.ones(len(losses), dtype=np.bool_)
+    is_first[1:] = (losses[1:] != losses[:-1]).any(axis=1)
+    columns = losses[is_first, 1:].T.copy()
+    alive = np.ones(columns.shape[1], dtype=np.bool_)
+    for index in range(len(alive)):
         if alive[index]:
-            later = losses[index + 1 :]
-            is_dominated = (later >= losses[index]).all(axis=1) & (later > losses[index]).any(axis=1)
-            alive[index + 1 :] &= ~is_dominated
-    return alive
+            alive[index + 1 :] &= ~(columns[:, index + 1 :] >= columns[:, index, None]).all(axis=0)
+    return np.asarray(alive[np.cumsum(is_first) - 1])
 
 
 def front_of(losses: FloatArray) -> FloatArray:

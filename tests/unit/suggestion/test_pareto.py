@@ -7,8 +7,26 @@ from hypothesis import strategies as st
 
 from builders.experiments import a_float
 from builders.spaces import a_history, with_trial
-from podium_suggestion.pareto import given_reference, growing_hypervolume, hypervolume, undominated_boxes
+from podium_suggestion.pareto import (
+    front_of,
+    given_reference,
+    growing_hypervolume,
+    hypervolume,
+    non_dominated,
+    undominated_boxes,
+)
 from podium_suggestion.ranking import ranking
+
+
+@given(st.integers(1, 4), st.integers(0, 12), st.integers(0, 10_000))
+def test_front_is_what_no_row_dominates_and_equal_rows_are_all_of_it(objectives: int, points: int, seed: int) -> None:
+    losses = np.random.default_rng(seed).integers(0, 4, size=(points, objectives)) / 2.0
+    losses[1::5, -1] = np.inf
+    ordered = losses[np.lexsort(losses.T[::-1])]
+    worse = [[(row >= other).all() and (row > other).any() for other in ordered] for row in ordered]
+    undominated = [not any(others) for others in worse]
+    np.testing.assert_array_equal(non_dominated(ordered), undominated)
+    np.testing.assert_array_equal(front_of(losses), ordered[undominated])
 
 
 def test_hypervolume_of_overlapping_boxes_counts_the_overlap_once() -> None:
