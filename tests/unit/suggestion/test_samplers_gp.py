@@ -522,6 +522,30 @@ def test_the_search_finds_a_narrow_peak_in_a_branch_of_a_conditional_space() -> 
     np.testing.assert_allclose(best, target[0], atol=1e-4)
 
 
+# --- how often hyperparameters are fitted -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metrics", [("loss",), ("loss", "size")], ids=["one objective", "two objectives"])
+def test_hyperparameters_are_fitted_when_the_trials_have_grown_by_a_tenth(
+    metrics: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits = []
+
+    def best(_fit: Fit, start: Hyperparameters, iterations: int) -> Hyperparameters:
+        fits.append(iterations)
+        return start
+
+    monkeypatch.setattr(Fit, "best", best)
+    parameters = a_float("x", 0.0, 1.0, "linear"), a_float("y", 0.0, 1.0, "linear")
+    history = a_history(*parameters, objectives=[(metric, "minimize") for metric in metrics])
+    sampler = GpSampler(history.space, GpSettings(), seed=0, max_trials=1000)
+    for number, (x, y) in enumerate(points(60, seed=4, space=history.space), start=1):
+        if number > 50:  # as many trials have ended
+            sampler.propose(history, number, trial_rng(0, number))
+        with_trial(history, {"x": x, "y": y}, loss=x**2 + y, size=(1.0 - x) ** 2 + y)
+    assert len(fits) == 2 * len(metrics), "of 50 and of 55 trials"
+
+
 # --- when to look elsewhere -------------------------------------------------------------------------------------
 
 

@@ -94,7 +94,7 @@ class GpSampler:
         """The latest fit of each model, and to what: a cache."""
 
     def propose(self, history: History, number: int, rng: np.random.Generator) -> Assignment:
-        order = ranking(history)
+        order = ranking(history, places=_MOST_POINTS)
         enough = self._settings.startup_trials
         mean = self._mean(history, order)
         if len(order) < (enough if mean is None else early(enough)) or not len(self._embedding.matters):
@@ -139,7 +139,7 @@ class GpSampler:
         self, history: History, data: _Data, pending: FloatArray, margin: float, *, is_closing: bool
     ) -> Landscape:
         """Return what to climb; `margin` is the least improvement that counts."""
-        known, early = data.take(self._selection(data, _MOST_POINTS)), self._early(data)
+        known, early = data.take(self._selection(data, _MOST_POINTS)), self._early(history, data)
         bounds = [] if data.by_rank else self._bounds(history, known, early, pending)
         is_feasible = np.concatenate([history.violations[known.rows] == 0.0, np.ones(len(pending), dtype=np.bool_)])
         for bound in bounds:
@@ -213,10 +213,16 @@ class GpSampler:
 
     # --- which trials they know --------------------------------------------------------------------------------
 
-    def _early(self, data: _Data) -> _Data:
+    def _early(self, history: History, data: _Data) -> _Data:
         """Return what hyperparameters are fitted to: of the first trials, up to a number that changes seldom."""
         last = np.sort(data.rows)[_fitted_count(len(data.rows)) - 1]
-        early = data.take(np.flatnonzero(data.rows <= last))
+        first = np.flatnonzero(data.rows <= last)
+        if data.losses.shape[1] > 1:  # fronts change with every trial, so the first are ranked among themselves
+            ranked = ranking(history, places=_MOST_FITTED, among=np.sort(data.rows[first]))
+            places = np.full(history.rows, history.rows)
+            places[ranked] = np.arange(len(ranked))
+            first = first[np.argsort(places[data.rows[first]], kind="stable")]
+        early = data.take(first)
         return early.take(self._selection(early, _MOST_FITTED))
 
     def _selection(self, data: _Data, most: int) -> IntArray:
