@@ -95,6 +95,7 @@ def _arguments() -> argparse.ArgumentParser:
     asking.add_argument("--methods", nargs="+", default=["tpe", "optuna:tpe"])
     asking.add_argument("--trials", type=int, nargs="+", default=[50, 200, 1_000], help="finished ones")
     asking.add_argument("--space", choices=sorted(latency.SPACES), default="mixed")
+    asking.add_argument("--objectives", type=int, default=1, help="of several, Podium's samplers alone are timed")
     asking.add_argument("--repeats", type=int, default=10, help="cycles of telling and asking")
     asking.add_argument("--cap", type=float, default=60.0, help="seconds after which a method is not asked again")
 
@@ -165,14 +166,14 @@ def _population(options: argparse.Namespace) -> None:
 
 
 def _latency(options: argparse.Namespace) -> None:
-    methods = _available(options.methods)
+    methods, subject = _available(options.methods), latency.subject(options.space, options.objectives)
     for trials in options.trials:
-        latency.keep(
-            options.out, options.space, latency.measure(methods, options.space, trials, options.repeats, options.cap)
+        timings = latency.measure(
+            methods, options.space, trials, options.repeats, options.cap, objectives=options.objectives
         )
+        latency.keep(options.out, subject, timings)
         console.print(f"[dim]{trials} trials done[/dim]")
-    found = latency.load(options.out)
-    _show(latency.tables({options.space: found[options.space]}))
+    _show(latency.tables({subject: latency.load(options.out)[subject]}))
 
 
 def _report(options: argparse.Namespace) -> None:

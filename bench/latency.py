@@ -3,7 +3,7 @@
 A cycle is what a search with one worker does over and over: the result of the last trial is told, and one more trial is
 asked for. So no tuner answers from a model that it has fitted before, but where it would in use; and learning counts,
 whether it is done when told or when asked. Processor time of the two alone: no protocol, no start-up. Cycles alternate, so
-that whatever else the machine does falls on all of them.
+that whatever else the machine does falls on all of them. With several objectives Podium's samplers are timed alone.
 """
 
 import json
@@ -20,7 +20,8 @@ from bench.peers.client import PeerError, PeerProcess, start_peer
 from bench.peers.environments import PEERS
 from bench.podium_tuner import experiment_of
 from bench.tabulation import Figures, number
-from bench.tasks.task import Task, choice, loss_of, ordinal, real, space_of, whole
+from bench.tasks.task import Step, Task, choice, ordinal, real, space_of, whole
+from podium_contract.experiment import Objective
 from podium_contract.lifecycle import Phase
 from podium_contract.parameters import Assignment
 from podium_contract.trial import Observation
@@ -57,8 +58,8 @@ class Asked(Protocol):
         """Return one more configuration; raises NothingMore when there is none."""
         ...
 
-    def tell(self, loss: float) -> None:
-        """Take in the result of the configuration asked for last."""
+    def tell(self, losses: list[float]) -> None:
+        """Take in the result of the configuration asked for last: a loss for each objective."""
         ...
 
 
@@ -86,25 +87,34 @@ class Timing:
 
 
 def measure(
-    methods: Sequence[Method], space: str, trials: int, repeats: int, cap: float, seed: int = 0
+    methods: Sequence[Method],
+    space: str,
+    trials: int,
+    repeats: int,
+    cap: float,
+    seed: int = 0,
+    objectives: int = 1,
 ) -> list[Timing]:
     """Time `repeats` cycles of each method in turns; a method that has used `cap` seconds is not asked again."""
-    task = latency_task(space, trials + repeats + 1)
+    task = latency_task(space, trials + repeats + 1, objectives)
     rng, cube = np.random.default_rng(seed), Space(task.parameters)
     assignments = [cube.sample(rng) for _ in range(trials)]
-    losses = [_loss(task, assignment) for assignment in assignments]
+    losses = [_losses(task, assignment) for assignment in assignments]
     errors: dict[str, str] = {}
     cycles: dict[str, Iterator[float]] = {}
     milliseconds: dict[str, list[float]] = {method.name: [] for method in methods}
     processes: list[PeerProcess] = []
     for method in methods:
+        if task.is_multi_objective and not method.is_ours:
+            errors[method.name] = "peers are timed with one objective"
+            continue
         try:
             tuner: Asked
             if method.is_ours:
                 tuner = _Sampler(method, task, assignments, losses, seed)
             else:
                 processes.append(start_peer(PEERS[method.peer], task, method.search, "", seed, workers=1))
-                tuner = _Peer(processes[-1], assignments, losses)
+                tuner = _Peer(processes[-1], assignments, [loss for (loss,) in losses])
             cycles[method.name] = timed_cycles(tuner, task)
         except (PeerError, ValueError) as error:
             errors[method.name] = str(error)
@@ -119,14 +129,29 @@ def measure(
     return [Timing(method.name, trials, milliseconds[method.name], errors.get(method.name, "")) for method in methods]
 
 
-def latency_task(space: str, trials: int) -> Task:
-    """Return the task that tuners are timed on: how far a configuration is from a point of the unit cube."""
+def latency_task(space: str, trials: int, objectives: int = 1) -> Task:
+    """Return the task that tuners are timed on: how far a configuration is from a point of the unit cube.
+
+    Each of several objectives has a point of its own, and what lies between all of them is their front.
+    """
     cube = Space(SPACES[space])
+    centres = np.full((objectives, cube.dimension), 0.3)
+    if objectives > 1:
+        for index, centre in enumerate(centres):
+            centre[index::objectives] = 0.8
+    metrics = [f"loss{index}" for index in range(objectives)]
 
-    def distance(assignment: Assignment) -> float:
-        return float(np.nansum((cube.to_unit(assignment) - 0.3) ** 2))
+    def advance(assignment: Assignment, _: int, __: object) -> Step:
+        distances = np.nansum((cube.to_unit(assignment) - centres) ** 2, axis=1)
+        return Step(dict(zip(metrics, distances.tolist(), strict=True)))
 
-    return Task("latency", "mixed", "", SPACES[space], loss_of(distance), 0.0, trials)
+    minimized = tuple(Objective(metric=metric, goal="minimize") for metric in metrics)
+    return Task("latency", "mixed", "", SPACES[space], advance, 0.0, trials, objectives=minimized)
+
+
+def subject(space: str, objectives: int) -> str:
+    """Return what timings are kept under."""
+    return space if objectives == 1 else f"{space}-{objectives}-objectives"
 
 
 def timed_cycles(tuner: Asked, task: Task) -> Iterator[float]:
@@ -136,21 +161,21 @@ def timed_cycles(tuner: Asked, task: Task) -> Iterator[float]:
     """
     assignment = tuner.ask()
     while True:
-        loss, before = _loss(task, assignment), tuner.seconds
-        tuner.tell(loss)
+        losses, before = _losses(task, assignment), tuner.seconds
+        tuner.tell(losses)
         assignment = tuner.ask()
         yield tuner.seconds - before
 
 
-def _loss(task: Task, assignment: Assignment) -> float:
-    return task.losses(task.evaluate(assignment).metrics)[0]
+def _losses(task: Task, assignment: Assignment) -> list[float]:
+    return task.losses(task.evaluate(assignment).metrics)
 
 
 class _Sampler:
     """One of Podium's samplers, over a history of its own."""
 
     def __init__(
-        self, method: Method, task: Task, assignments: list[Assignment], losses: list[float], seed: int
+        self, method: Method, task: Task, assignments: list[Assignment], losses: list[list[float]], seed: int
     ) -> None:
         """Raises pydantic's ValidationError, a ValueError, for what no manifest may hold."""
         search = {"algorithm": method.search, "seed": seed, "settings": method.search_settings}
@@ -159,9 +184,9 @@ class _Sampler:
         self._seed = seed
         self._history = History(Space(task.parameters), spec.objectives)
         self._sampler = make_sampler(spec, self._history.space)
-        for assignment, loss in zip(assignments, losses, strict=True):
+        for assignment, each in zip(assignments, losses, strict=True):
             self._history.add(TrialHistory(self._history.rows + 1, assignment))
-            self.tell(loss)
+            self.tell(each)
         self.seconds = 0.0
 
     def ask(self) -> Assignment:
@@ -173,9 +198,10 @@ class _Sampler:
         self.seconds += time.process_time() - start
         return proposal
 
-    def tell(self, loss: float) -> None:
+    def tell(self, losses: list[float]) -> None:
         start, trial = time.process_time(), self._history.rows
-        self._history.observe(trial, Observation(attempt=1, step=1, metrics={"loss": loss}))
+        metrics = {each.metric: loss for each, loss in zip(self._history.objectives, losses, strict=True)}
+        self._history.observe(trial, Observation(attempt=1, step=1, metrics=metrics))
         self._history.settle(trial, Phase.SUCCEEDED)
         self.seconds += time.process_time() - start
 
@@ -199,8 +225,8 @@ class _Peer:
         self._trial, assignment = asked
         return assignment
 
-    def tell(self, loss: float) -> None:
-        self._process.tell(self._trial, [loss], [], seconds=1.0)
+    def tell(self, losses: list[float]) -> None:
+        self._process.tell(self._trial, losses, [], seconds=1.0)
 
 
 def keep(folder: Path, space: str, timings: list[Timing]) -> None:

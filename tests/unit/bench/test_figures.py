@@ -164,6 +164,22 @@ def test_every_sampler_goes_through_the_same_cycles(name: str) -> None:
     assert (len(timing.milliseconds), timing.error) == (2, "")
 
 
+def test_asks_are_timed_with_several_objectives_of_which_each_has_a_best_configuration_of_its_own() -> None:
+    gp, peer = Method.parse("gp"), Method.parse("optuna:tpe")
+    timings = latency.measure([gp, peer], "floats", trials=25, repeats=2, cap=5.0, objectives=3)
+    assert [(len(each.milliseconds), each.error) for each in timings] == [
+        (2, ""),
+        (0, "peers are timed with one objective"),
+    ]
+    task = latency.latency_task("floats", trials=5, objectives=2)
+    near, far = 10 ** (-5 + 5 * 0.8), 10 ** (-5 + 5 * 0.3)
+    best_of_the_first = {f"x{index}": far if index % 2 else near for index in range(10)}
+    assert task.evaluate(best_of_the_first).metrics == {
+        "loss0": pytest.approx(0.0),
+        "loss1": pytest.approx(10 * 0.5**2),
+    }
+
+
 def test_a_new_result_is_told_before_each_ask_and_both_are_paid_for() -> None:
     class Scripted:
         """Asking takes two seconds, telling one."""
@@ -178,9 +194,9 @@ def test_a_new_result_is_told_before_each_ask_and_both_are_paid_for() -> None:
             self.calls.append("ask")
             return {f"x{index}": 10 ** (-5 + 5 * 0.3) for index in range(9)} | {"x9": 10 ** (-5 + 5 * 0.8)}
 
-        def tell(self, loss: float) -> None:
+        def tell(self, losses: list[float]) -> None:
             self.seconds += 1.0
-            self.calls.append(f"tell {loss:.2f}")
+            self.calls.append(f"tell {losses[0]:.2f}")
 
     tuner = Scripted()
     cycles = latency.timed_cycles(tuner, latency.latency_task("floats", trials=5))
