@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -16,7 +17,7 @@ from pydantic import (
 
 from podium_contract.algorithms import AutoSearch, CmaesSearch, NoScheduler, PopulationScheduler, Scheduler, Search
 from podium_contract.conditions import Condition
-from podium_contract.model import MAX_COUNT, Count, FieldError, Finite, Model, Number, OpenModel
+from podium_contract.model import MAX_COUNT, Count, FieldError, Finite, Model, Number, OpenModel, refuse
 from podium_contract.names import API_VERSION, DNS_LABEL, experiment_key
 from podium_contract.parameters import (
     Assignment,
@@ -133,12 +134,18 @@ class PrometheusMetrics(_Metrics):
 
     @model_validator(mode="after")
     def _names_series(self) -> Self:
-        for text in (*self.series.values(), *([] if self.step is None else [self.step])):
-            if not _SERIES.fullmatch(text):
-                raise ValueError(
-                    f"a series is a name, optionally with labels to equal, got {json.dumps(text)}; "
-                    'write it as name{label="value"}'
-                )
+        series = {f".series.{metric}": text for metric, text in self.series.items()}
+        if self.step is not None:
+            series[".step"] = self.step
+        refuse(
+            FieldError(
+                place,
+                f"a series is a name, optionally with labels to equal, got {json.dumps(text)}; "
+                'write it as name{label="value"}',
+            )
+            for place, text in series.items()
+            if not _SERIES.fullmatch(text)
+        )
         return self
 
 
@@ -273,81 +280,89 @@ class ExperimentSpec(Model):
     @field_validator("parameters")
     @classmethod
     def _parameters_fit_together(cls, parameters: list[Parameter]) -> list[Parameter]:
-        _refuse_twice("name", [parameter.name for parameter in parameters])
+        refuse(_given_twice("name", [parameter.name for parameter in parameters]))
         by_name = {parameter.name: parameter for parameter in in_dependency_order(parameters)}
-        for index, parameter in enumerate(parameters):
-            for parent, condition in parameter.when.items():
-                _check_condition(f"[{index}].when.{parent}", by_name[parent], condition)
+        refuse(
+            fault
+            for index, parameter in enumerate(parameters)
+            for parent, condition in parameter.when.items()
+            for fault in _condition_faults(f"[{index}].when.{parent}", by_name[parent], condition)
+        )
         return parameters
 
     @field_validator("objectives")
     @classmethod
     def _objectives_are_distinct(cls, objectives: list[Objective]) -> list[Objective]:
-        _refuse_twice("metric", [objective.metric for objective in objectives])
+        refuse(_given_twice("metric", [objective.metric for objective in objectives]))
         return objectives
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        known = {parameter.name for parameter in self.parameters}
-        trial = self.trial
-        container = trial_container(trial.template, trial.container)
-        position = container_index(trial.template, trial.container)
-        for place, name in placeholders_of(container):
-            if name not in known:
-                raise FieldError(
-                    f".trial.template.spec.containers[{position}].{place}",
-                    f"a placeholder names a parameter, got ${{{name}}}; known: {', '.join(sorted(known))} "
-                    f"(write $${{{name}}} for the text itself)",
-                )
+        refuse(self._faults())
+        return self
+
+    def _faults(self) -> Iterator[FieldError]:
+        """Yield everything that does not fit together."""
+        yield from self._placeholder_faults()
         if len(self.objectives) > 1 and self.scheduler.algorithm != "none":
-            raise FieldError(
+            yield FieldError(
                 ".scheduler.algorithm",
                 f"a scheduler ranks trials by one objective, got {len(self.objectives)} with "
                 f"{self.scheduler.algorithm}; remove the scheduler or turn objectives into constraints",
             )
         if len(self.objectives) == 1 and self.objectives[0].reference is not None:
-            raise FieldError(
+            yield FieldError(
                 ".objectives[0].reference",
                 "a reference is what the front of several objectives is measured from, got one objective; remove it, "
                 "or bound the metric by a constraint",
             )
         if isinstance(self.search, CmaesSearch):
-            _check_ordered(self.parameters)
-        _check_points(self.search.points, self.parameters, self.max_trials)
+            yield from _order_faults(self.parameters)
+        yield from _point_faults(self.search.points, self.parameters, self.max_trials)
         if isinstance(self.scheduler, PopulationScheduler):
-            self._check_population(self.scheduler)
+            yield from self._population_faults(self.scheduler)
         if isinstance(self.trial.metrics, PrometheusMetrics):
-            for metric in self.metric_names:
-                if metric not in self.trial.metrics.series:
-                    raise FieldError(
-                        ".trial.metrics.series",
-                        f"every metric of an objective or constraint needs a series, got none for '{metric}'; add it",
-                    )
-        return self
+            missing = [metric for metric in self.metric_names if metric not in self.trial.metrics.series]
+            if missing:
+                yield FieldError(
+                    ".trial.metrics.series",
+                    f"every metric of an objective or constraint needs a series, got none for '{missing[0]}'; add it",
+                )
 
-    def _check_population(self, scheduler: PopulationScheduler) -> None:
+    def _placeholder_faults(self) -> Iterator[FieldError]:
+        known, template = {parameter.name for parameter in self.parameters}, self.trial.template
+        position = container_index(template, self.trial.container)
+        for place, name in placeholders_of(trial_container(template, self.trial.container)):
+            if name not in known:
+                yield FieldError(
+                    f".trial.template.spec.containers[{position}].{place}",
+                    f"a placeholder names a parameter, got ${{{name}}}; known: {', '.join(sorted(known))} "
+                    f"(write $${{{name}}} for the text itself)",
+                )
+
+    def _population_faults(self, scheduler: PopulationScheduler) -> Iterator[FieldError]:
         settings = scheduler.settings
         known = [parameter.name for parameter in self.parameters]
         for index, name in enumerate(settings.mutable or ()):
             if name not in known:
-                raise FieldError(
+                yield FieldError(
                     f".scheduler.settings.mutable[{index}]",
                     f"a clone changes parameters of this experiment, got '{name}'; known: {', '.join(known)}",
                 )
         if self.max_trials < settings.population_size:
-            raise FieldError(
+            yield FieldError(
                 ".maxTrials",
                 f"maxTrials counts the members and their clones, got {self.max_trials} for a population of "
                 f"{settings.population_size}; raise it well above populationSize",
             )
         if self.search.algorithm == "grid":
-            raise FieldError(
+            yield FieldError(
                 ".search.algorithm",
                 "a population begins spread over the space, got grid, of which it would only ever see the first corner; "
                 "use random or sobol",
             )
         if self.trial.checkpoints is None:
-            raise FieldError(
+            yield FieldError(
                 ".trial.checkpoints",
                 f"clones go on from the files of others, got {self.scheduler.algorithm} without checkpoints; "
                 "add checkpoints: {persistentVolumeClaim: {storage: 1Gi}} (a laptop uses its results folder)",
@@ -503,20 +518,20 @@ class Experiment(Model):
     status: ExperimentStatus = ExperimentStatus()
 
 
-def _refuse_twice(field: str, names: list[str]) -> None:
+def _given_twice(field: str, names: list[str]) -> Iterator[FieldError]:
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise FieldError(f"[{index}].{field}", f"must be given once only, got '{name}' again; rename or remove it")
+            yield FieldError(f"[{index}].{field}", f"must be given once only, got '{name}' again; rename or remove it")
 
 
-def _check_condition(path: str, parent: Parameter, condition: Range | list[JsonValue]) -> None:
+def _condition_faults(path: str, parent: Parameter, condition: Range | list[JsonValue]) -> Iterator[FieldError]:
     if isinstance(condition, Range):
         if not isinstance(parent, FloatParameter | IntParameter):
-            raise FieldError(
+            yield FieldError(
                 path, f"a range condition needs a float or int parent, got {parent.type}; list the values instead"
             )
-        if not _can_hold(condition, parent):
-            raise FieldError(
+        elif not _can_hold(condition, parent):
+            yield FieldError(
                 path,
                 f"a range condition meets its parent's range ({parent.min:g} to {parent.max:g}), "
                 f"got {json.dumps(condition.to_json())}; choose bounds that it can reach",
@@ -524,42 +539,43 @@ def _check_condition(path: str, parent: Parameter, condition: Range | list[JsonV
         return
     for index, value in enumerate(condition):
         if not parent.contains(value):
-            raise FieldError(
+            yield FieldError(
                 f"{path}[{index}]",
                 f"a condition lists values of its parent, got {json.dumps(value)}; choose values that it can take",
             )
 
 
-def _check_ordered(parameters: list[Parameter]) -> None:
+def _order_faults(parameters: list[Parameter]) -> Iterator[FieldError]:
     for parameter in parameters:
         fault = (
             "categorical" if isinstance(parameter, CategoricalParameter) else "conditional" if parameter.when else None
         )
         if fault is not None:
-            raise FieldError(
+            yield FieldError(
                 ".search.algorithm",
                 f"cmaes searches float, int and ordinal parameters that are always active, got {fault} "
                 f"'{parameter.name}'; choose auto, evolution or forest",
             )
+            return
 
 
-def _check_points(points: list[Assignment], parameters: list[Parameter], max_trials: int) -> None:
+def _point_faults(points: list[Assignment], parameters: list[Parameter], max_trials: int) -> Iterator[FieldError]:
     if len(points) > max_trials:
-        raise FieldError(
+        yield FieldError(
             ".search.points",
             f"each point is a trial, got {len(points)} points for maxTrials={max_trials}; raise maxTrials or remove some",
         )
     for index, point in enumerate(points):
         fault = why_no_point(parameters, point)
+        earlier = next((other for other in range(index) if _is_same_point(point, points[other])), None)
         if fault is not None:
             name, message = fault
-            raise FieldError(f".search.points[{index}].{name}", message)
-        for earlier in range(index):
-            if _is_same_point(point, points[earlier]):
-                raise FieldError(
-                    f".search.points[{index}]",
-                    f"each point is tried once, got that of points[{earlier}] again; remove it",
-                )
+            yield FieldError(f".search.points[{index}].{name}", message)
+        elif earlier is not None:
+            yield FieldError(
+                f".search.points[{index}]",
+                f"each point is tried once, got that of points[{earlier}] again; remove it",
+            )
 
 
 def _is_same_point(left: Assignment, right: Assignment) -> bool:

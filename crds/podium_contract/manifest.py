@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from podium_contract.algorithms import SCHEDULERS, SEARCHES, algorithm_name
 from podium_contract.experiment import Experiment, MetricsSource
-from podium_contract.model import FieldError, Model
+from podium_contract.model import BrokenRulesError, FieldError, Model
 from podium_contract.names import API_VERSION
 from podium_contract.parameters import Parameter
 
@@ -142,8 +142,9 @@ def faults_of(error: ValidationError, data: Any) -> list[Fault]:
     """Return pydantic's errors in Podium's words, each place once."""
     faults: dict[str, Fault] = {}
     for detail in error.errors(include_url=False):
-        path = _path(detail["loc"], data) + _rest_of_path(detail)
-        faults.setdefault(path, Fault(path, _message(detail)))
+        place = _path(detail["loc"], data)
+        for path, message in _found(detail):
+            faults.setdefault(place + path, Fault(place + path, message))
     return list(faults.values())
 
 
@@ -167,13 +168,18 @@ def _path(location: tuple[int | str, ...], data: Any) -> str:
     return path
 
 
-def _rest_of_path(detail: ErrorDetails) -> str:
-    """Return the way from where pydantic noticed a fault to the field that is at fault."""
+def _found(detail: ErrorDetails) -> Iterator[tuple[str, str]]:
+    """Yield what pydantic has noticed: the way from there to the field at fault, and what is wrong with it."""
     context = detail.get("ctx", {})
-    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return "." + str(context["discriminator"]).strip("'")
     cause = context.get("error")
-    return cause.path if isinstance(cause, FieldError) else ""
+    if isinstance(cause, BrokenRulesError):
+        yield from ((fault.path, str(fault)) for fault in cause.faults)
+    elif isinstance(cause, FieldError):
+        yield cause.path, str(cause)
+    elif detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        yield "." + str(context["discriminator"]).strip("'"), _message(detail)
+    else:
+        yield "", _message(detail)
 
 
 def _message(detail: ErrorDetails) -> str:

@@ -1,6 +1,7 @@
 """The two pydantic bases every contract type builds on, and the number type that carries NaN and infinity through JSON."""
 
 import math
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StrictInt
@@ -55,6 +56,21 @@ class FieldError(ValueError):
     def __init__(self, path: str, message: str) -> None:
         super().__init__(message)
         self.path = path
+
+
+class BrokenRulesError(ValueError):
+    """All the rules that a model has found broken."""
+
+    def __init__(self, faults: list[FieldError]) -> None:
+        super().__init__("; ".join(f"{fault.path}: {fault}" for fault in faults))
+        self.faults = faults
+
+
+def refuse(faults: Iterable[FieldError]) -> None:
+    """Raise BrokenRulesError with all of the faults, if there are any."""
+    found = list(faults)
+    if found:
+        raise BrokenRulesError(found)
 
 
 Number = Annotated[

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue, StrictInt, model_validator
 
-from podium_contract.model import MAX_COUNT, FieldError, Finite, Model
+from podium_contract.model import MAX_COUNT, FieldError, Finite, Model, refuse
 
 Scale = Literal["linear", "log", "logit"]
 Assignment = dict[str, Any]
@@ -249,13 +249,15 @@ def in_dependency_order(parameters: list[Parameter]) -> list[Parameter]:
     Raises ValueError, naming the parameters, when conditions form a cycle or name a parameter that does not exist.
     """
     by_name = {parameter.name: parameter for parameter in parameters}
-    for index, parameter in enumerate(parameters):
-        for parent in parameter.when:
-            if parent not in by_name:
-                raise FieldError(
-                    f"[{index}].when.{parent}",
-                    f"when names a parameter of this experiment, got '{parent}'; choose one of {', '.join(by_name)}",
-                )
+    refuse(
+        FieldError(
+            f"[{index}].when.{parent}",
+            f"when names a parameter of this experiment, got '{parent}'; choose one of {', '.join(by_name)}",
+        )
+        for index, parameter in enumerate(parameters)
+        for parent in parameter.when
+        if parent not in by_name
+    )
     placed: dict[str, Parameter] = {}
     while len(placed) < len(by_name):
         ready = [p for p in by_name.values() if p.name not in placed and all(parent in placed for parent in p.when)]

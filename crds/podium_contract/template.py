@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from podium_contract.model import FieldError
+from podium_contract.model import FieldError, refuse
 from podium_contract.names import DNS_LABEL
 from podium_contract.parameters import Assignment
 
@@ -21,21 +21,27 @@ _REFERENCE = re.compile(r"\$(?:\$|\((?P<name>[^)]*)\))")
 
 
 def check_template(template: dict[str, Any]) -> None:
-    """Raise FieldError, with the path inside the template, unless it is a pod template whose containers can be run."""
+    """Raise BrokenRulesError, with paths inside the template, unless it is a pod template whose containers can be run."""
+    refuse(_faults_of(template))
+
+
+def _faults_of(template: dict[str, Any]) -> Iterator[FieldError]:
     spec = template.get("spec")
     containers = spec.get("containers") if isinstance(spec, dict) else None
     if not isinstance(containers, list) or not containers:
-        raise FieldError(
+        yield FieldError(
             ".spec.containers" if isinstance(spec, dict) else ".spec",
             f"a pod template has spec.containers, got {_shorten(template)}; write template: {{spec: {{containers: [...]}}}}",
         )
+        return
     for index, container in enumerate(containers):
         path = f".spec.containers[{index}]"
-        if not isinstance(container, dict):
-            raise FieldError(
+        if isinstance(container, dict):
+            yield from _container_faults(container, path)
+        else:
+            yield FieldError(
                 path, f"a container is a mapping, got {_shorten(container)}; write name:, image: and command: below it"
             )
-        _check_container(container, path)
 
 
 def container_index(template: dict[str, Any], name: str | None) -> int:
@@ -97,37 +103,43 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _check_container(container: dict[str, Any], path: str) -> None:
+def _container_faults(container: dict[str, Any], path: str) -> Iterator[FieldError]:
     name = container.get("name")
     if not isinstance(name, str) or not re.fullmatch(DNS_LABEL, name):
-        raise FieldError(
+        yield FieldError(
             f"{path}.name", f"a container has a name of small letters, digits and dashes, got {_shorten(name)}; name it"
         )
     for part in ("command", "args"):
         words = container.get(part)
-        if words is not None and not isinstance(words, list):
-            raise FieldError(
+        if isinstance(words, list):
+            yield from (
+                FieldError(
+                    f"{path}.{part}[{index}]", f"{part} is a list of strings, got {_shorten(word)}; put it in quotes"
+                )
+                for index, word in enumerate(words)
+                if not isinstance(word, str)
+            )
+        elif words is not None:
+            yield FieldError(
                 f"{path}.{part}",
                 f"{part} is a list of strings, got {_shorten(words)}; write each word as its own item",
             )
-        for index, word in enumerate(words or ()):
-            if not isinstance(word, str):
-                raise FieldError(
-                    f"{path}.{part}[{index}]", f"{part} is a list of strings, got {_shorten(word)}; put it in quotes"
-                )
     env = container.get("env")
-    if env is not None and not isinstance(env, list):
-        raise FieldError(f"{path}.env", f"env is a list of {{name, value}}, got {_shorten(env)}; write it as a list")
-    for index, variable in enumerate(env or ()):
-        if not isinstance(variable, dict) or not isinstance(variable.get("name"), str):
-            raise FieldError(
-                f"{path}.env[{index}]", f"a variable has a name and a value, got {_shorten(variable)}; give it both"
-            )
-        if not isinstance(variable.get("value", ""), str):
-            raise FieldError(
-                f"{path}.env[{index}].value",
-                f"a variable's value is a string, got {_shorten(variable['value'])}; put it in quotes",
-            )
+    if isinstance(env, list):
+        for index, variable in enumerate(env):
+            yield from _variable_faults(variable, f"{path}.env[{index}]")
+    elif env is not None:
+        yield FieldError(f"{path}.env", f"env is a list of {{name, value}}, got {_shorten(env)}; write it as a list")
+
+
+def _variable_faults(variable: Any, path: str) -> Iterator[FieldError]:
+    if not isinstance(variable, dict) or not isinstance(variable.get("name"), str):
+        yield FieldError(path, f"a variable has a name and a value, got {_shorten(variable)}; give it both")
+    elif not isinstance(variable.get("value", ""), str):
+        yield FieldError(
+            f"{path}.value",
+            f"a variable's value is a string, got {_shorten(variable['value'])}; put it in quotes",
+        )
 
 
 def _variable(variable: dict[str, Any], assignment: Assignment) -> dict[str, Any] | None:

@@ -588,6 +588,25 @@ def _metrics() -> list[Malformed]:
         local(
             with_metrics("a pattern without groups", ".pattern", {**pattern, "pattern": "x"}, "'metric' and 'value'")
         ),
+        local(
+            with_metrics(
+                "a series that is no name",
+                ".series.loss",
+                {"source": "prometheus", "port": 8000, "series": {"loss": "sum(rate(loss[5m]))"}},
+                "with labels to equal",
+                '"sum(rate(loss[5m]))"',
+                'name{label="value"}',
+            )
+        ),
+        local(
+            with_metrics(
+                "a step that is no series",
+                ".step",
+                {"source": "prometheus", "port": 8000, "series": {"loss": "loss"}, "step": "the epoch"},
+                "with labels to equal",
+                '"the epoch"',
+            )
+        ),
         with_metrics(
             "a metric without series",
             ".series",

@@ -11,7 +11,18 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from builders.experiments import a_choice, a_float, a_manifest, a_scheduler, a_trial
+from builders.experiments import (
+    a_choice,
+    a_float,
+    a_manifest,
+    a_population,
+    a_scheduler,
+    a_search,
+    a_trial,
+    an_int,
+    an_objective,
+    an_ordinal,
+)
 from builders.malformed import MALFORMED, Malformed, Manifest
 from podium_contract.manifest import Fault, ManifestError, load_experiment, parse_experiment, validate_experiment
 
@@ -35,6 +46,60 @@ def test_malformed_manifest_gives_one_fault_that_names_place_rule_value_and_reme
 def test_every_fault_of_a_manifest_is_told_at_once() -> None:
     faults = faults_in(a_manifest(max_trials=0, parallelism=0))
     assert [fault.path for fault in faults] == ["spec.maxTrials", "spec.parallelism"]
+
+
+def test_all_that_does_not_fit_together_is_told_at_once() -> None:
+    manifest = a_manifest(
+        objectives=[an_objective("loss"), an_objective("size")],
+        scheduler=a_population(mutable=["lr", "depth", "width"]),
+        search={**a_search("grid"), "points": [{"lr": 1.0}, {"lr": 0.01}, {"lr": 0.01}]},
+        max_trials=2,
+        trial=a_trial("train", "--lr=${lr}", "--depth=${depth}", "--width=${width}"),
+    )
+    assert [fault.path.removeprefix("spec.") for fault in faults_in(manifest)] == [
+        "trial.template.spec.containers[0].command[2]",
+        "trial.template.spec.containers[0].command[3]",
+        "scheduler.algorithm",
+        "search.points",
+        "search.points[0].lr",
+        "search.points[2]",
+        "scheduler.settings.mutable[1]",
+        "scheduler.settings.mutable[2]",
+        "maxTrials",
+        "search.algorithm",
+        "trial.checkpoints",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "paths"),
+    [
+        ([{"depth": [1]}, {"lr": ["a"]}, {"batch": [16, 17, 18]}], ["[1].when.depth"]),
+        ([{"lr": ["a"]}, {"batch": [16, 17, 18]}], ["[1].when.lr[0]", "[2].when.batch[1]", "[2].when.batch[2]"]),
+    ],
+    ids=["a parent that does not exist", "values that parents cannot take"],
+)
+def test_all_conditions_that_cannot_hold_are_told_at_once(conditions: list[Manifest], paths: list[str]) -> None:
+    children = [an_int(f"x{index}", when=condition) for index, condition in enumerate(conditions)]
+    faults = faults_in(a_manifest(parameters=[a_float(), *children, an_ordinal()]))
+    assert [fault.path for fault in faults] == [f"spec.parameters{path}" for path in paths]
+
+
+def test_all_that_is_wrong_with_a_template_is_told_at_once() -> None:
+    nameless = {"command": "train.py --fast", "env": [{"name": "A", "value": 1}, "B=2"]}
+    template = {"spec": {"containers": [nameless, "sidecar", {"name": "train", "args": ["--epochs", 3, 4]}]}}
+    assert [fault.path for fault in faults_in(a_manifest(trial={"template": template}))] == [
+        f"spec.trial.template.spec.containers[{place}"
+        for place in (
+            "0].name",
+            "0].command",
+            "0].env[0].value",
+            "0].env[1]",
+            "1]",
+            "2].args[1]",
+            "2].args[2]",
+        )
+    ]
 
 
 def test_missing_file_is_a_fault_with_its_name(tmp_path: Path) -> None:
