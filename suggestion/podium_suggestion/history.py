@@ -160,6 +160,7 @@ class History:
         self._table.grow(trial.number)
         point = self.space.to_unit(trial.assignment)
         self._table.units[trial.number - 1] = point
+        self._table.configured[trial.number - 1] = np.isfinite(point).any()
         if trial.assignment:  # nothing is left of one whose record was lost
             self.tried.add(self.space.key(point))
         self._refresh(trial)
@@ -314,7 +315,7 @@ class History:
     @property
     def configured(self) -> BoolArray:
         """Of which trials the configuration is known, shape (rows,): of one whose record was lost it is not."""
-        return np.asarray(np.isfinite(self.units).any(axis=1))
+        return _view(self._table.configured, self.rows)
 
     @property
     def pending(self) -> BoolArray:
@@ -324,12 +325,12 @@ class History:
     @property
     def usable(self) -> BoolArray:
         """Which trials are decided with a finite loss for every objective, shape (rows,)."""
-        return self.decided & np.isfinite(self.loss).all(axis=1)
+        return _view(self._table.usable, self.rows)
 
     @property
     def failed(self) -> BoolArray:
         """Which trials are decided without a finite loss for every objective, shape (rows,): crashed or diverged."""
-        return self.decided & ~np.isfinite(self.loss).all(axis=1)
+        return self.decided & ~self.usable
 
     def in_phase(self, *phases: Phase) -> BoolArray:
         """Answer which trials are in one of the phases, shape (rows,)."""
@@ -367,6 +368,7 @@ class History:
         table.bracket[row] = trial.bracket
         table.phase[row] = _UNKNOWN if trial.is_withdrawn else _PHASE_CODE[trial.phase]
         table.decided[row] = trial.is_decided and not trial.is_withdrawn
+        table.usable[row] = table.decided[row] and np.isfinite(table.loss[row]).all()
         for budget, losses in table.budgets.items():
             losses[row] = self._loss_at(trial, budget)
         self._log.append(trial.number)
@@ -396,6 +398,8 @@ class _Table:
         self.bracket = np.empty(0, dtype=np.int64)
         self.phase = np.empty(0, dtype=np.int8)
         self.decided = np.empty(0, dtype=np.bool_)
+        self.usable = np.empty(0, dtype=np.bool_)
+        self.configured = np.empty(0, dtype=np.bool_)
         self.budgets: OrderedDict[int, FloatArray] = OrderedDict()
         """Losses by budget, the budget asked for the longest ago first."""
 
@@ -413,6 +417,8 @@ class _Table:
         self.bracket = self._extended(self.bracket, 0)
         self.phase = self._extended(self.phase, _UNKNOWN)
         self.decided = self._extended(self.decided, fill=False)
+        self.usable = self._extended(self.usable, fill=False)
+        self.configured = self._extended(self.configured, fill=False)
         for budget, losses in self.budgets.items():
             self.budgets[budget] = self._extended(losses, np.nan)
 
