@@ -567,11 +567,12 @@ def _point_faults(points: list[Assignment], parameters: list[Parameter], max_tri
         )
     for index, point in enumerate(points):
         fault = why_no_point(parameters, point)
-        earlier = next((other for other in range(index) if _is_same_point(point, points[other])), None)
         if fault is not None:
             name, message = fault
             yield FieldError(f".search.points[{index}].{name}", message)
-        elif earlier is not None:
+            continue
+        earlier = next((other for other in range(index) if _is_same_point(point, points[other])), None)
+        if earlier is not None:
             yield FieldError(
                 f".search.points[{index}]",
                 f"each point is tried once, got that of points[{earlier}] again; remove it",

@@ -1,11 +1,10 @@
 """What a laptop cannot do of a pod template: said before anything runs, as a refusal or as a note."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from podium_contract.experiment import ExperimentSpec, PrometheusMetrics, TrialSpecTemplate
 from podium_contract.manifest import Fault, ManifestError
-from podium_contract.template import trial_container
+from podium_contract.template import container_index, trial_container
 
 _DEFAULT_GRACE_SECONDS = 30.0
 """What Kubernetes gives a pod."""
@@ -51,7 +50,7 @@ def _shared_port(spec: ExperimentSpec) -> Iterator[Fault]:
 
 def _faults(trial: TrialSpecTemplate, environment: Mapping[str, str]) -> Iterator[Fault]:
     container = trial_container(trial.template, trial.container)
-    path = f"spec.trial.template.spec.containers[{_index_of(trial.template, trial.container)}]"
+    path = f"spec.trial.template.spec.containers[{container_index(trial.template, trial.container)}]"
     if not container.get("command"):
         yield Fault(f"{path}.command", "a laptop has no image to take a command from, got none; write command")
     if container.get("envFrom"):
@@ -66,8 +65,3 @@ def _faults(trial: TrialSpecTemplate, environment: Mapping[str, str]) -> Iterato
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 0):
         message = f"is a whole number of seconds, 0 or more, got {seconds!r}; correct it"
         yield Fault("spec.trial.template.spec.terminationGracePeriodSeconds", message)
-
-
-def _index_of(template: Mapping[str, Any], name: str | None) -> int:
-    names = [container.get("name") for container in template["spec"]["containers"]]
-    return 0 if name is None else names.index(name)
